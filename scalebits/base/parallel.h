@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/// parallel_for over independent tasks. Results never depend on the number of threads, because a task writes only what
+/// its index owns and every sum over tasks is taken afterwards in index order.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace scalebits {
+
+/// Sets the number of threads of the process-wide pool, the caller included. 0 = the number of cores we may run on.
+/// Not to be called while a parallel_for runs.
+void set_num_threads(int n);
+int num_threads();
+
+/// Runs task(i) for i in [0, n), each exactly once; threads take the next free index. Returns when all have ended; the
+/// exception of the lowest failing index is rethrown. A nested call runs its tasks in the calling thread, in order.
+void parallel_for(int64_t n, const std::function<void(int64_t)>& task);
+
+/// Called once in every pool thread before its first task (model/ uses it to keep libtorch single-threaded there).
+void set_thread_start_hook(std::function<void()> hook);
+
+}  // namespace scalebits

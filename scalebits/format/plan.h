@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A plan: the whole result of a search. `plan + checkpoint -> packed model` is a pure function.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "scalebits/format/grid.h"
+
+namespace scalebits {
+
+/// perm[new_index] = old_index. Empty means identity.
+using Permutation = std::vector<int32_t>;
+
+/// Permutations folded into neighbouring weights, so that nothing is left to do at run time (docs/design.md,
+/// "Reordering").
+struct FoldedOrder {
+  struct Layer {
+    Permutation mlp;               ///< [d_ff] rows of gate and up, columns of down
+    std::vector<Permutation> value;  ///< per (old) KV head [head_dim]: rows of v, columns of o for its query heads
+    Permutation kv_heads;          ///< [n_kv_heads] order of KV groups
+    std::vector<Permutation> query_heads;  ///< per (old) KV head [n_heads / n_kv_heads]: order of its query heads
+    bool operator==(const Layer&) const = default;
+  };
+  Permutation residual;  ///< [d_model]
+  std::vector<Layer> layers;
+  bool operator==(const FoldedOrder&) const = default;
+};
+
+/// Widths of one linear layer, and (mode `fused`) an order of its own.
+struct LinearPlan {
+  std::string name;  ///< Hugging Face name without `.weight`
+  BlockGrid grid;
+  std::vector<uint8_t> bits;  ///< [n_blocks]
+  Permutation row_perm, col_perm;  ///< mode `fused`: stored beside the codes and counted in the bytes
+
+  [[nodiscard]] int64_t bytes() const;      ///< every byte of the packed layer
+  [[nodiscard]] int64_t code_bits() const;  ///< sum over real weights of the block's width
+  bool operator==(const LinearPlan&) const = default;
+};
+
+struct Plan {
+  BlockSpec spec;
+  std::string quantizer = "clip";
+  std::string method = "search";
+  std::string reorder = "none";
+  std::string model_fingerprint;  ///< hash of the dense checkpoint's tensor names, shapes and linear weights' bytes
+  std::string calib_hash;         ///< hash of the calibration tokens
+  uint64_t seed = 0;
+  FoldedOrder order;
+  std::vector<LinearPlan> linears;  ///< in model order
+
+  [[nodiscard]] int64_t n_weights() const;
+  [[nodiscard]] int64_t bytes() const;
+  [[nodiscard]] double bpw() const;        ///< 8 * bytes / n_weights
+  [[nodiscard]] double code_bits() const;  ///< mean width over real weights
+};
+
+/// Every permutation is one (right length, each index once) and every width is in 1..8.
+/// @throws FormatError naming the linear layer at fault
+void check_plan(const Plan& plan);
+
+}  // namespace scalebits

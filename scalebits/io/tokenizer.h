@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Text <-> token ids, from tokenizer.json and tokenizer_config.json of a Hugging Face checkpoint.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace scalebits {
+
+using TokenId = int32_t;
+
+/// A BPE tokenizer of either kind: byte-level with a Split regex (GPT-2, Llama-3, Qwen), or byte fallback with metaspace
+/// normalizers (Llama-2). Immutable after loading; encode and decode may be called from several threads.
+class Tokenizer {
+ public:
+  /// Reads tokenizer.json and, where present, tokenizer_config.json (BOS/EOS policy).
+  /// @throws IoError, FormatError (names the key), Unsupported (names the component we do not have)
+  explicit Tokenizer(const std::filesystem::path& model_dir);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  /// @param special  whether the text of special tokens inside `text` is taken as these tokens
+  /// No BOS is added: see add_bos().
+  [[nodiscard]] std::vector<TokenId> encode(std::string_view text, bool special = true) const;
+  /// Bytes of the tokens together, as the reference decoder gives them; special tokens are left out on request.
+  [[nodiscard]] std::string decode(std::span<const TokenId> ids, bool skip_special = true) const;
+
+  [[nodiscard]] int64_t vocab_size() const;  ///< highest id + 1, added tokens included
+  [[nodiscard]] std::optional<TokenId> bos() const;
+  [[nodiscard]] std::optional<TokenId> eos() const;
+  [[nodiscard]] bool add_bos() const;  ///< whether the reference tokenizer puts BOS first
+  [[nodiscard]] std::optional<TokenId> token_to_id(std::string_view token) const;
+  [[nodiscard]] std::string_view id_to_token(TokenId id) const;  ///< as written in the file; empty when unknown
+  [[nodiscard]] bool is_special(TokenId id) const;
+
+ private:
+  friend class StreamDecoder;
+  struct Impl;
+  std::unique_ptr<const Impl> impl_;
+};
+
+/// Decodes token by token and never gives out part of a UTF-8 character.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true);
+  /// Text that became complete with this token (may be empty).
+  std::string push(TokenId id);
+  /// What is left at the end; incomplete bytes become U+FFFD.
+  std::string finish();
+
+ private:
+  const Tokenizer* tokenizer_;
+  bool skip_special_;
+  bool first_ = true;
+  std::string pending_;
+};
+
+}  // namespace scalebits
