@@ -27,8 +27,8 @@ def mean_kl_gradient(reference_logits, logits):
 
 def golden_case():
     """Two matrices [3, 5]. Row 0 by hand: p = (1/2, 1/4, 1/8, 1/16, 1/16) against the uniform distribution gives
-    log 5 - 15/8 log 2. Row 1: equal up to a constant, so KL and gradient are 0. Row 2: large logits, where a softmax that
-    does not subtract its maximum overflows f32."""
+    log 5 - 15/8 log 2. Row 1: equal up to a constant, so KL and gradient are 0. Row 2: large logits, where a
+    softmax that does not subtract its maximum overflows f32."""
     reference = [[math.log(p) for p in (0.5, 0.25, 0.125, 0.0625, 0.0625)], [0.5, -1.0, 2.0, 0.0, -0.25],
                  [101.0, 98.5, 97.0, 90.0, 100.0]]
     logits = [[0.0] * 5, [x + 3.0 for x in reference[1]], [99.5, 100.25, 96.0, 91.0, 100.0]]

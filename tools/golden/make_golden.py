@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/model/golden/: logits, losses and gradients of reference_model.py for three models, in float64 stored as f32.
+"""Writes tests/model/golden/: logits, losses and gradients of reference_model.py for three models.
 
     /usr/bin/python3 tools/golden/make_golden.py [--only NAME]    (numpy and PyTorch; no other package)
 
-What the files hold: tests/model/golden/README.md. Golden files change only by this script, in a commit of their own.
+Computed in float64, stored as f32. What the files hold: tests/model/golden/README.md. Golden files change only by this script, in a commit of their own.
 """
 import argparse
 import hashlib

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Llama-family decoder written a second time, straight from its equations, in PyTorch: what our C++ is checked against.
+"""The Llama-family decoder written a second time, from its equations, in PyTorch: what our C++ is checked against.
 
-Shares no code with scalebits and none with the transformers library. Every operation runs in the dtype given at loading:
-float32 as our C++ does, or float64 for golden values whose own rounding can be neglected.
+Shares no code with scalebits and none with the transformers library. Every operation runs in the dtype given at
+loading: float32 as our C++ does, or float64 for golden values whose own rounding can be neglected.
 """
 import json
 import math
