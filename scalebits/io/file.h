@@ -57,7 +57,8 @@ class AtomicFile {
 void write_text_file(const std::filesystem::path& path, std::string_view text);
 
 /// A directory that appears whole or not at all: files are written into `<path>.tmp-<pid>`, which commit() syncs and
-/// renames to `path`. An existing `path` that `may_replace` accepts is swapped out and then removed.
+/// renames to `path`. An existing `path` is swapped out and then removed where the caller says it is `replaceable`.
+/// Parent directories are created. Without commit() the temporary directory is removed.
 class AtomicDirectory {
  public:
   /// @throws InvalidArgument when `path` exists, is not empty and `replaceable` is false
@@ -66,10 +67,12 @@ class AtomicDirectory {
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
   [[nodiscard]] const std::filesystem::path& staging() const { return staging_; }
+  /// @throws IoError; nothing has then changed at `path`, unless the message says that it was written
   void commit();
 
  private:
   std::filesystem::path path_, staging_;
+  bool replaceable_ = false;
   bool committed_ = false;
 };
 

@@ -16,8 +16,8 @@ struct RopeScaling {
   enum class Kind { kNone, kLinear, kLlama3 };
   Kind kind = Kind::kNone;
   double factor = 1.0;
-  double low_freq_factor = 1.0;    ///< llama3
-  double high_freq_factor = 4.0;   ///< llama3
+  double low_freq_factor = 1.0;     ///< llama3
+  double high_freq_factor = 4.0;    ///< llama3
   int64_t original_context = 8192;  ///< llama3: context the model was trained with
 };
 

@@ -31,8 +31,8 @@ struct TensorView {
   [[nodiscard]] int64_t n_elements() const;
 };
 
-/// One mapped .safetensors file, wholly checked when opened: header length (at most 100 MB), JSON, known dtypes, shape x
-/// dtype = bytes, offsets inside the file, no overlap, no gap, no duplicate name, at least one tensor.
+/// One mapped .safetensors file, wholly checked when opened: header length (at most 100 MB), JSON, known dtypes, shape
+/// x dtype = bytes, offsets inside the file, no overlap, no gap, no duplicate name, at least one tensor.
 class SafetensorsFile {
  public:
   /// @throws IoError, FormatError (each names the file and the tensor)
@@ -50,7 +50,8 @@ class SafetensorsFile {
 /// All tensors of a checkpoint directory: `model.safetensors`, or the shards of `model.safetensors.index.json`.
 class Checkpoint {
  public:
-  /// @throws IoError, FormatError: no weights (says when only .bin or .gguf files are there), missing shard, a tensor in
+  /// @throws IoError, FormatError: no weights (says when only .bin or .gguf files are there), missing shard, a tensor
+  /// in
   ///         two shards, an index that names a tensor its shard does not hold or misses one that it holds
   explicit Checkpoint(const std::filesystem::path& dir);
 
@@ -78,6 +79,7 @@ class Checkpoint {
 };
 
 /// Copies a float tensor (F32, F16, BF16) to f32.
+/// @param out [tensor.n_elements()]; on an error its content is unspecified
 /// @throws FormatError for another dtype, or at the first NaN or Inf (names tensor and index)
 void read_floats(const TensorView& tensor, std::span<float> out);
 
@@ -88,20 +90,25 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 };
 
-/// Length of the file that StreamingWriter writes for these tensors and metadata.
-int64_t safetensors_file_bytes(std::span<const TensorSpec> tensors, const std::map<std::string, std::string>& metadata);
+/// Exact length of the file that SafetensorsWriter writes for the same arguments.
+/// @throws InvalidArgument as the writer does
+int64_t safetensors_file_bytes(std::span<const TensorSpec> tensors, const std::map<std::string, std::string>& metadata,
+                               bool checksums);
 
 /// Writes one safetensors file tensor by tensor; its header is known before the data. Data begins at a multiple of 64
-/// bytes. `checksum_slots`: for every tensor a metadata entry `xxh3:<name>` of 16 hex digits is reserved in the header
-/// and filled in when the tensor's bytes have been seen.
+/// bytes. `checksums`: for every tensor a metadata entry `xxh3:<name>` of 16 hex digits (hash_hex of its bytes) is
+/// reserved in the header and filled in when the tensor's bytes have been seen. Without finish() the file is removed.
 class SafetensorsWriter {
  public:
+  /// @throws InvalidArgument: no tensors, a name twice, negative or overflowing sizes, a name or metadata that is not
+  ///         UTF-8 or collides with a reserved one, a header above 100 MB; IoError
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
                     std::map<std::string, std::string> metadata, bool checksums);
   ~SafetensorsWriter();
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
-  /// Bytes of the next tensor, in one or several pieces; `name` must be the tensor whose turn it is.
+  /// Bytes of the next tensor, in one or several pieces; `name` must be the tensor whose turn it is. Tensors without
+  /// elements may be left out. @throws InternalError for a wrong turn or too many bytes, IoError
   void write(std::string_view name, std::span<const std::byte> bytes);
   /// Syncs and closes. @throws InternalError when a tensor is incomplete, IoError
   void finish();
