@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/format/plan.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "scalebits/base/errors.h"
+
+namespace scalebits {
+namespace {
+
+/// Each of 0..perm.size()-1 once. Empty is the identity and always good.
+void check_permutation(const std::string& where, const char* what, const Permutation& perm) {
+  std::vector<bool> seen(perm.size());
+  for (size_t i = 0; i < perm.size(); ++i) {
+    const int32_t old = perm[i];
+    if (old < 0 || static_cast<size_t>(old) >= perm.size()) {
+      fail<FormatError>(where, "{}[{}]: got {}, expected an index in 0..{}", what, i, old, perm.size() - 1);
+    }
+    if (seen[static_cast<size_t>(old)]) fail<FormatError>(where, "{}[{}]: got {} a second time", what, i, old);
+    seen[static_cast<size_t>(old)] = true;
+  }
+}
+
+void check_permutation(const std::string& where, const char* what, const Permutation& perm, int64_t length) {
+  if (!perm.empty() && static_cast<int64_t>(perm.size()) != length) {
+    fail<FormatError>(where, "{}: got {} entries, expected {} or none", what, perm.size(), length);
+  }
+  check_permutation(where, what, perm);
+}
+
+void check_order(const FoldedOrder& order) {
+  check_permutation("plan", "order.residual", order.residual);
+  for (size_t i = 0; i < order.layers.size(); ++i) {
+    const FoldedOrder::Layer& layer = order.layers[i];
+    const std::string where = fmt::format("plan, order of layer {}", i);
+    check_permutation(where, "mlp", layer.mlp);
+    check_permutation(where, "kv_heads", layer.kv_heads);
+    for (const Permutation& perm : layer.value) check_permutation(where, "value", perm);
+    for (const Permutation& perm : layer.query_heads) check_permutation(where, "query_heads", perm);
+  }
+}
+
+}  // namespace
+
+int64_t LinearPlan::bytes() const {
+  SCALEBITS_CHECK(static_cast<int64_t>(bits.size()) == grid.n_blocks());
+  int64_t total = 4 * static_cast<int64_t>(row_perm.size() + col_perm.size());
+  for (size_t block = 0; block < bits.size(); ++block) {
+    total += grid.block_bytes(static_cast<int64_t>(block), bits[block]);
+  }
+  return total;
+}
+
+int64_t LinearPlan::code_bits() const {
+  SCALEBITS_CHECK(static_cast<int64_t>(bits.size()) == grid.n_blocks());
+  int64_t total = 0;
+  for (int64_t block = 0; block < grid.n_blocks(); ++block) {
+    const int64_t n = grid.rows(block / grid.col_blocks()).count * grid.cols(block % grid.col_blocks()).count;
+    total += n * bits[static_cast<size_t>(block)];
+  }
+  return total;
+}
+
+int64_t Plan::n_weights() const {
+  int64_t total = 0;
+  for (const LinearPlan& linear : linears) total += linear.grid.n_weights();
+  return total;
+}
+
+int64_t Plan::bytes() const {
+  int64_t total = 0;
+  for (const LinearPlan& linear : linears) total += linear.bytes();
+  return total;
+}
+
+double Plan::bpw() const {
+  return linears.empty() ? 0.0 : 8.0 * static_cast<double>(bytes()) / static_cast<double>(n_weights());
+}
+
+double Plan::code_bits() const {
+  double total = 0;
+  for (const LinearPlan& linear : linears) total += static_cast<double>(linear.code_bits());
+  return linears.empty() ? 0.0 : total / static_cast<double>(n_weights());
+}
+
+void check_plan(const Plan& plan) {
+  check_order(plan.order);
+  std::set<std::string> names;
+  for (const LinearPlan& linear : plan.linears) {
+    const std::string& where = linear.name;
+    if (!names.insert(linear.name).second) fail<FormatError>(where, "linear layer: got it twice, expected it once");
+    if (linear.grid.n_weights() == 0) fail<FormatError>(where, "shape: got an empty matrix, expected weights");
+    if (!(linear.grid.spec() == plan.spec)) {
+      fail<FormatError>(where, "blocks: got {} x {} with groups of {}, expected the plan's {} x {} with groups of {}",
+                        linear.grid.spec().rows, linear.grid.spec().cols, linear.grid.spec().group_size, plan.spec.rows,
+                        plan.spec.cols, plan.spec.group_size);
+    }
+    if (static_cast<int64_t>(linear.bits.size()) != linear.grid.n_blocks()) {
+      fail<FormatError>(where, "widths: got {}, expected {} (one for each block)", linear.bits.size(),
+                        linear.grid.n_blocks());
+    }
+    for (size_t block = 0; block < linear.bits.size(); ++block) {
+      const int width = linear.bits[block];
+      if (width < kMinBits || width > kMaxBits) {
+        fail<FormatError>(where, "width of block {}: got {}, expected {}..{}", block, width, kMinBits, kMaxBits);
+      }
+    }
+    check_permutation(where, "row_perm", linear.row_perm, linear.grid.out_features());
+    check_permutation(where, "col_perm", linear.col_perm, linear.grid.in_features());
+  }
+}
+
+}  // namespace scalebits

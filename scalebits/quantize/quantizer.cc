@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/quantize/quantizer.h"
+
+#include <fmt/ranges.h>
+
+#include <array>
+#include <bit>
+
+#include "scalebits/base/errors.h"
+#include "scalebits/base/half.h"
+#include "scalebits/quantize/fit.h"
+
+namespace scalebits {
+namespace {
+
+/// Adding 1.5 * 2^23 to 0 <= t < 2^22 leaves t rounded to nearest even in the low mantissa bits: the one rounding that
+/// vectorizes on every instruction set and needs no change of rounding mode.
+constexpr float kRoundingShift = 12582912.0F;
+
+/// A group's parameters as floats, ready for a loop.
+struct Affine {
+  float inverse, scale, zero, top;
+  Affine(GroupParams params, int bits)
+      : scale(f16_to_float(params.scale)),
+        zero(static_cast<float>(params.zero) * zero_unit(bits)),
+        top(static_cast<float>((1 << bits) - 1)) {
+    inverse = scale == 0 ? 0 : 1 / scale;
+  }
+  /// The code plus kRoundingShift.
+  [[nodiscard]] float shifted_code(float w) const {
+    float t = w * inverse + zero;
+    t = t > 0 ? t : 0;
+    t = t < top ? t : top;
+    return t + kRoundingShift;
+  }
+  [[nodiscard]] uint8_t code(float w) const { return static_cast<uint8_t>(std::bit_cast<uint32_t>(shifted_code(w))); }
+  [[nodiscard]] float rounded(float w) const { return scale * ((shifted_code(w) - kRoundingShift) - zero); }
+};
+
+}  // namespace
+
+uint8_t round_code(float w, GroupParams params, int bits) noexcept { return Affine(params, bits).code(w); }
+
+float decode(uint8_t code, GroupParams params, int bits) noexcept {
+  const Affine affine(params, bits);
+  return affine.scale * (static_cast<float>(code) - affine.zero);
+}
+
+void quantize_row(std::span<const float> w, GroupParams params, int bits, std::span<uint8_t> codes) noexcept {
+  SCALEBITS_DCHECK(codes.size() == w.size());
+  const Affine affine(params, bits);
+  for (size_t i = 0; i < w.size(); ++i) codes[i] = affine.code(w[i]);
+}
+
+void fake_quantize_row(std::span<const float> w, GroupParams params, int bits, float* out) noexcept {
+  const Affine affine(params, bits);
+  for (size_t i = 0; i < w.size(); ++i) out[i] = affine.rounded(w[i]);
+}
+
+std::vector<std::string_view> group_quantizer_names() {
+  std::vector<std::string_view> names;
+  for (const GroupQuantizer* quantizer : {&rtn_quantizer(), &clip_quantizer()}) names.push_back(quantizer->name());
+  return names;
+}
+
+const GroupQuantizer& group_quantizer(std::string_view name) {
+  for (const GroupQuantizer* quantizer : {&rtn_quantizer(), &clip_quantizer()}) {
+    if (quantizer->name() == name) return *quantizer;
+  }
+  fail<InvalidArgument>("quantizer", "name: got '{}', expected one of {}", name,
+                        fmt::join(group_quantizer_names(), ", "));
+}
+
+}  // namespace scalebits

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Round to nearest between the extremes of the group: the quantizer of arXiv:2602.17698.
+#include <algorithm>
+#include <cmath>
+
+#include "scalebits/base/half.h"
+#include "scalebits/quantize/fit.h"
+
+namespace scalebits {
+namespace {
+
+constexpr uint16_t kLargestHalf = 0x7bff;
+constexpr uint16_t kSmallestHalf = 0x0001;
+
+/// 1 bit: mean +- mean absolute deviation, which is 2 * mad = scale apart and has its zero at 1/2 - mean / scale.
+/// Minimum and maximum would make both codes outliers.
+GroupParams fit_one_bit(std::span<const float> w) {
+  double sum = 0;
+  for (const float v : w) sum += v;
+  const double mean = sum / static_cast<double>(w.size());
+  double deviation = 0;
+  for (const float v : w) deviation += std::abs(v - mean);
+  const double mad = deviation / static_cast<double>(w.size());
+  // A mean beyond both codes' reach (the field's zero lies between them): one code is 0, the other the mean.
+  const bool beyond = std::abs(mean) > 2 * mad;
+  const double wanted = beyond ? std::abs(mean) : 2 * mad;
+  if (wanted == 0) return {};
+  const uint16_t scale = f16_scale(static_cast<float>(wanted));
+  if (beyond) return {.scale = scale, .zero = zero_field(mean < 0 ? 1 : 0, 1)};
+  return {.scale = scale, .zero = zero_field(static_cast<float>(0.5 - mean / f16_to_float(scale)), 1)};
+}
+
+class Rtn final : public GroupQuantizer {
+ public:
+  [[nodiscard]] std::string_view name() const override { return "rtn"; }
+
+  /// The range is [min(w, 0), max(w, 0)], so that 0 is a code. The scale is rounded up to f16 and the zero to a whole
+  /// step, so every weight is at most half a step from its decoded value (while the scale is below the f16 limit).
+  [[nodiscard]] GroupParams fit(std::span<const float> w, std::span<const float> /*importance*/,
+                                int bits) const noexcept override {
+    if (bits == 1) return fit_one_bit(w);
+    float low = 0;
+    float high = 0;
+    for (const float v : w) {
+      low = v < low ? v : low;
+      high = v > high ? v : high;
+    }
+    if (low == high) return {};
+    const auto top = static_cast<float>((1 << bits) - 1);
+    const uint16_t scale = f16_at_least(high / top - low / top);  // high - low could overflow
+    const float zero = std::nearbyint(-low / f16_to_float(scale));
+    return {.scale = scale, .zero = zero_field(std::min(zero, top), bits)};
+  }
+};
+
+}  // namespace
+
+uint16_t f16_at_least(float value) noexcept {
+  const uint16_t nearest = std::min(float_to_f16(value), kLargestHalf);
+  return f16_to_float(nearest) < value && nearest < kLargestHalf ? static_cast<uint16_t>(nearest + 1) : nearest;
+}
+
+uint16_t f16_scale(float value) noexcept { return std::clamp(float_to_f16(value), kSmallestHalf, kLargestHalf); }
+
+uint8_t zero_field(float zero, int bits) noexcept {
+  const float field = std::nearbyint(zero / zero_unit(bits));
+  return static_cast<uint8_t>(std::clamp(field, 0.0F, static_cast<float>((1 << zero_bits(bits)) - 1)));
+}
+
+const GroupQuantizer& rtn_quantizer() {
+  static const Rtn quantizer;
+  return quantizer;
+}
+
+}  // namespace scalebits
