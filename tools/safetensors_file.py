@@ -91,7 +91,7 @@ class Checkpoint:
 
 
 class StreamingWriter:
-    """Writes one file whose tensors are known beforehand as (name, dtype, shape) and arrive in that order, in pieces."""
+    """Writes one file whose tensors are known beforehand as (name, dtype, shape) and arrive in that order, in parts."""
 
     def __init__(self, path, specs, metadata=None):
         header, offset = {}, 0

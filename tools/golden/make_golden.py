@@ -4,7 +4,8 @@
 
     /usr/bin/python3 tools/golden/make_golden.py [--only NAME]    (numpy and PyTorch; no other package)
 
-Computed in float64, stored as f32. What the files hold: tests/model/golden/README.md. Golden files change only by this script, in a commit of their own.
+Computed in float64, stored as f32. What the files hold: tests/model/golden/README.md. Golden files change only by this
+script, in a commit of their own.
 """
 import argparse
 import hashlib

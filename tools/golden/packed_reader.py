@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a packed checkpoint with numpy, straight from docs/format.md and not with our C++; compares it with a dense export.
+"""Reads a packed checkpoint with numpy, from docs/format.md and not with our C++; compares it with a dense export.
 
     tools/golden/packed_reader.py PACKED_DIR DENSE_EXPORT_DIR
 
