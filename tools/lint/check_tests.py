@@ -32,10 +32,10 @@ def registered(build):
 
 
 def matches(kind, suite, name, cases):
-    """Whether a listed case comes from this macro: [Prefix/]Suite[/Number].Name[/Parameter]."""
+    """Whether a listed case comes from this macro: Suite.Name, [Prefix/]Suite.Name/Parameter or Suite.Name<Type>."""
     if kind in ("TEST", "TEST_F"):
         return f"{suite}.{name}" in cases
-    pattern = re.compile(rf"(\w+/)?{suite}(/[^.]+)?\.{name}(/.+)?")
+    pattern = re.compile(rf"(\w+/)?{suite}(/[^.]+)?\.{name}(/.+|<.+>)?")
     return any(pattern.fullmatch(case) for case in cases)
 
 

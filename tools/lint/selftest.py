@@ -149,7 +149,7 @@ class Registered(unittest.TestCase):
     def test_registered_cases_pass(self):
         source = ("TEST(A, One) {}\nTEST_F(\n    A, Two) {}\nTEST_P(P, Three) {}\nTYPED_TEST(T, Four) {}\n"
                   "// TEST(A, Comment) {}\n/* \nTEST(A, Block) {} */\nconstexpr int kBig = 1'000;  // it's\n")
-        cases = [("test_base", case) for case in ("A.One", "A.Two", "All/P.Three/0", "T/1.Four")]
+        cases = [("test_base", case) for case in ("A.One", "A.Two", "All/P.Three/0", "T.Four<float>")]
         self.assertEqual(self.run_check(source, cases), (0, ""))
 
     def test_violations(self):
