@@ -1,5 +1,5 @@
-# One static library per layer, in the include order of docs/design.md: a layer links the layer to its left only,
-# so that a wrong include that needs a symbol also fails to link.
+# One static library per layer, in the include order of docs/design.md: a layer links the layer to its left, so that an
+# include that goes the wrong way and needs a symbol also fails to link.
 
 # scalebits_layer(NAME LEFT [LIBRARY...]): scalebits/NAME/*.cc becomes scalebits_NAME.
 function(scalebits_layer name left)
@@ -12,14 +12,13 @@ function(scalebits_layer name left)
   target_link_libraries(scalebits_${name} PUBLIC ${ARGN})
 endfunction()
 
-# The same for a layer that uses libtorch: <torch/torch.h> is read once per layer into a precompiled header.
+# The same for a layer that uses libtorch; all but model/ reuse its precompiled header.
 function(scalebits_torch_layer name left)
   scalebits_layer(${name} ${left} ${ARGN})
-  # Torch's flags carry -D_GLIBCXX_USE_CXX11_ABI only where its build needs it.
-  target_compile_options(scalebits_${name} PUBLIC ${TORCH_CXX_FLAGS_LIST} -Wno-deprecated-declarations)
+  target_compile_options(scalebits_${name} PUBLIC ${TORCH_CXX_FLAGS_LIST})
   target_include_directories(scalebits_${name} SYSTEM PUBLIC ${TORCH_INCLUDE_DIRS})
   target_link_libraries(scalebits_${name} PUBLIC ${TORCH_LIBRARIES})
-  if(TARGET scalebits_torch_pch AND NOT name STREQUAL model)
-    target_precompile_headers(scalebits_${name} REUSE_FROM scalebits_torch_pch)
+  if(NOT name STREQUAL model)
+    target_precompile_headers(scalebits_${name} REUSE_FROM scalebits_model)
   endif()
 endfunction()

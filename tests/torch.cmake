@@ -1,0 +1,3 @@
+foreach(layer model calibrate search pack run eval report)
+  scalebits_tests(${layer} ${layer})
+endforeach()

@@ -15,8 +15,8 @@ namespace scalebits {
 
 using TokenId = int32_t;
 
-/// A BPE tokenizer of either kind: byte-level with a Split regex (GPT-2, Llama-3, Qwen), or byte fallback with metaspace
-/// normalizers (Llama-2). Immutable after loading; encode and decode may be called from several threads.
+/// A BPE tokenizer of either kind: byte-level with a Split regex (GPT-2, Llama-3, Qwen), or byte fallback with
+/// metaspace normalizers (Llama-2). Immutable after loading; encode and decode may be called from several threads.
 class Tokenizer {
  public:
   /// Reads tokenizer.json and, where present, tokenizer_config.json (BOS/EOS policy).
@@ -28,8 +28,10 @@ class Tokenizer {
 
   /// @param special  whether the text of special tokens inside `text` is taken as these tokens
   /// No BOS is added: see add_bos().
+  /// @throws FormatError when `text` is not UTF-8 (names the byte offset)
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text, bool special = true) const;
-  /// Bytes of the tokens together, as the reference decoder gives them; special tokens are left out on request.
+  /// Bytes of the tokens together, as the reference decoder gives them; special tokens are left out on request, ids
+  /// without a token give nothing. The result is UTF-8: bytes that are not become U+FFFD.
   [[nodiscard]] std::string decode(std::span<const TokenId> ids, bool skip_special = true) const;
 
   [[nodiscard]] int64_t vocab_size() const;  ///< highest id + 1, added tokens included
@@ -46,20 +48,26 @@ class Tokenizer {
   std::unique_ptr<const Impl> impl_;
 };
 
-/// Decodes token by token and never gives out part of a UTF-8 character.
+/// Decodes token by token and never gives out part of a UTF-8 character. What push() and finish() give, put together,
+/// is decode() of all tokens. Byte-fallback tokens (<0x0A>) wait for the token behind them: whether a run of them is
+/// text is known only at its end.
 class StreamDecoder {
  public:
+  /// `tokenizer` must outlive this.
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true);
+  ~StreamDecoder();
+  StreamDecoder(StreamDecoder&&) noexcept;
+  StreamDecoder& operator=(StreamDecoder&&) noexcept;
   /// Text that became complete with this token (may be empty).
   std::string push(TokenId id);
-  /// What is left at the end; incomplete bytes become U+FFFD.
+  /// What is left at the end; incomplete bytes become U+FFFD. Then the decoder may be used for another text.
   std::string finish();
 
  private:
-  const Tokenizer* tokenizer_;
+  struct State;
+  const Tokenizer::Impl* tokenizer_;
   bool skip_special_;
-  bool first_ = true;
-  std::string pending_;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace scalebits

@@ -105,10 +105,10 @@ class Search {
 
 GroupParams fit_clip(std::span<const float> w, std::span<const float> importance, int bits,
                      const ClipSums& sums) noexcept {
-  const GroupParams start = rtn_quantizer().fit(w, {}, bits);
   float low = 0;
   float high = 0;
   sums.range(w.data(), static_cast<int64_t>(w.size()), &low, &high);
+  const GroupParams start = bits == 1 ? rtn_quantizer().fit(w, {}, 1) : fit_range(low, high, bits);
   if (start.scale == 0 || high > kLargestSearched || low < -kLargestSearched) return start;
 
   GroupView group{.w = w.data(), .importance = nullptr, .n = static_cast<int64_t>(w.size()), .importance_scale = 1};

@@ -3,10 +3,11 @@
 // its own with SCALEBITS_TARGET and SCALEBITS_VECTOR_BYTES set. Uses nothing but builtin types, so that no function
 // compiled here can leak into code for a lesser machine.
 //
-// Every instruction set gives the same bits: weight i always goes to lane i modulo 16, the lanes are added in order at
-// the end, and products are not fused with sums (-ffp-contract=off).
+// Every instruction set gives the same bits: weight i always goes to lane i modulo 16, the lanes are added in halves
+// at the end, and products are not fused with sums (-ffp-contract=off).
 
 typedef float Vec __attribute__((vector_size(SCALEBITS_VECTOR_BYTES)));
+typedef float Quad __attribute__((vector_size(16)));
 constexpr int kVecs = 64 / SCALEBITS_VECTOR_BYTES;  // vectors that make 16 lanes
 constexpr int kVecLanes = SCALEBITS_VECTOR_BYTES / 4;
 #define SCALEBITS_PIECE static inline __attribute__((always_inline)) SCALEBITS_TARGET void
@@ -14,14 +15,13 @@ constexpr int kVecLanes = SCALEBITS_VECTOR_BYTES / 4;
 SCALEBITS_PIECE load(const float* from, Vec& to) { __builtin_memcpy(&to, from, sizeof(Vec)); }
 
 SCALEBITS_PIECE add_lanes(const Vec (&lanes)[kVecs], float* sum) {
-  float total = 0;
-  for (int v = 0; v < kVecs; ++v) {
-    for (int l = 0; l < kVecLanes; ++l) total += lanes[v][l];
-  }
-  *sum = total;
+  Quad quads[4];
+  __builtin_memcpy(quads, lanes, sizeof(quads));
+  const Quad four = (quads[0] + quads[2]) + (quads[1] + quads[3]);
+  *sum = (four[0] + four[2]) + (four[1] + four[3]);
 }
 
-/// clamp(round(t), 0, top), ties to even (quantizer.cc, kRoundingShift).
+/// clamp(round(t), 0, top), ties to even (fit.h, kRoundingShift).
 SCALEBITS_PIECE round_to_code(const Vec& t, float top, Vec& code) {
   Vec c = t > 0.0F ? t : Vec{};
   const Vec limit = Vec{} + top;

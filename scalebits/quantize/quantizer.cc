@@ -13,10 +13,6 @@
 namespace scalebits {
 namespace {
 
-/// Adding 1.5 * 2^23 to 0 <= t < 2^22 leaves t rounded to nearest even in the low mantissa bits: the one rounding that
-/// vectorizes on every instruction set and needs no change of rounding mode.
-constexpr float kRoundingShift = 12582912.0F;
-
 /// A group's parameters as floats, ready for a loop.
 struct Affine {
   float inverse, scale, zero, top;

@@ -41,19 +41,20 @@ class Rtn final : public GroupQuantizer {
     if (bits == 1) return fit_one_bit(w);
     float low = 0;
     float high = 0;
-    for (const float v : w) {
-      low = v < low ? v : low;
-      high = v > high ? v : high;
-    }
-    if (low == high) return {};
-    const auto top = static_cast<float>((1 << bits) - 1);
-    const uint16_t scale = f16_at_least(high / top - low / top);  // high - low could overflow
-    const float zero = std::nearbyint(-low / f16_to_float(scale));
-    return {.scale = scale, .zero = zero_field(std::min(zero, top), bits)};
+    clip_sums().range(w.data(), static_cast<int64_t>(w.size()), &low, &high);
+    return fit_range(low, high, bits);
   }
 };
 
 }  // namespace
+
+GroupParams fit_range(float low, float high, int bits) noexcept {
+  if (low == high) return {};
+  const auto top = static_cast<float>((1 << bits) - 1);
+  const uint16_t scale = f16_at_least(high / top - low / top);  // high - low could overflow
+  const float zero = std::min(-low / f16_to_float(scale), top);
+  return {.scale = scale, .zero = zero_field((zero + kRoundingShift) - kRoundingShift, bits)};
+}
 
 uint16_t f16_at_least(float value) noexcept {
   const uint16_t nearest = std::min(float_to_f16(value), kLargestHalf);
@@ -63,8 +64,9 @@ uint16_t f16_at_least(float value) noexcept {
 uint16_t f16_scale(float value) noexcept { return std::clamp(float_to_f16(value), kSmallestHalf, kLargestHalf); }
 
 uint8_t zero_field(float zero, int bits) noexcept {
-  const float field = std::nearbyint(zero / zero_unit(bits));
-  return static_cast<uint8_t>(std::clamp(field, 0.0F, static_cast<float>((1 << zero_bits(bits)) - 1)));
+  const float last = static_cast<float>((1 << zero_bits(bits)) - 1);
+  const float field = std::clamp(zero * (1 / zero_unit(bits)), 0.0F, last);
+  return static_cast<uint8_t>((field + kRoundingShift) - kRoundingShift);
 }
 
 const GroupQuantizer& rtn_quantizer() {

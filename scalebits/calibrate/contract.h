@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/// From one layer's weight gradient to a few scalars per block.
+#pragma once
+
+#include "scalebits/calibrate/sensitivity.h"
+
+namespace scalebits {
+
+/// Sum over sequences of the gradient of the summed loss, and of its square. Lives for one layer of one pass.
+struct WeightGradient {
+  WeightGradient(Proj p, LinearShape shape);
+  /// Adds one sequence's rows [first, first + n). @param g [n, in_features]
+  void add(int64_t first, std::span<const float> g);
+
+  Proj proj;
+  int64_t out_features, in_features;
+  std::vector<float> sum, squares;  ///< [out_features, in_features]
+};
+
+/// Contracts with the current widths' candidate moves. @param positions of the whole pass
+/// @throws Error naming tensor and index of the first NaN or Inf
+LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const WeightGradient& gradient,
+                           int64_t positions);
+
+}  // namespace scalebits

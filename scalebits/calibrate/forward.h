@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Forward passes over many sequences, one layer's weights at a time.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "scalebits/calibrate/objective.h"
+
+namespace scalebits {
+
+using Sequence = std::vector<TokenId>;
+
+/// Runs every sequence through the model layer by layer, as many sequences at a time as fit in `activation_bytes`, and
+/// hands each one's final hidden states [T, d_model] f32 to `sink(index, hidden)`, from any thread of the pool.
+void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequences,
+                     const std::function<void(int64_t, const at::Tensor&)>& sink,
+                     int64_t activation_bytes = int64_t{1} << 30);
+
+/// Final hidden states of the full-precision model, one tensor per sequence.
+std::vector<at::Tensor> reference_hidden(const ModelWeights& weights, std::span<const Sequence> sequences);
+
+/// Mean loss in nats per position. @param reference as from reference_hidden (kKl)
+/// @throws Error naming the sequence when a loss is not finite
+double mean_loss(LossKind kind, const ModelWeights& weights, std::span<const Sequence> sequences,
+                 std::span<const at::Tensor> reference);
+
+}  // namespace scalebits

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/calibrate/quantized_weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <regex>
+
+#include "scalebits/base/errors.h"
+#include "scalebits/base/parallel.h"
+
+namespace scalebits {
+namespace {
+
+std::regex compile(const std::string& pattern) {
+  try {
+    return std::regex(pattern);
+  } catch (const std::regex_error& error) {
+    fail<InvalidArgument>("--ignore", "regular expression \"{}\": {}", pattern, error.what());
+  }
+}
+
+}  // namespace
+
+QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
+                                      const std::vector<std::string>& ignore) {
+  std::vector<std::regex> patterns;
+  for (const std::string& pattern : ignore) patterns.push_back(compile(pattern));
+  QuantizedLayers layers;
+  for (int64_t l = 0; l < config.n_layers; ++l) {
+    for (const Proj p : kProjections) {
+      const std::string name = linear_name(l, p);
+      const auto matches = [&](const std::regex& r) { return std::regex_search(name, r); };
+      if (std::any_of(patterns.begin(), patterns.end(), matches)) continue;
+      const LinearShape shape = linear_shape(config, p);
+      layers.items.push_back({name, l, p, BlockGrid(shape.out_features, shape.in_features, spec)});
+    }
+  }
+  if (layers.items.empty()) fail<InvalidArgument>("--ignore", "got patterns that match every linear layer, expected one left");
+  return layers;
+}
+
+QuantizedWeights::QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers,
+                                   const GroupQuantizer& quantizer)
+    : ModelWeights(dense->shared_checkpoint(), dense->config(), dense->dtype(), dense->order().residual),
+      dense_(std::move(dense)),
+      layers_(std::move(layers)),
+      quantizer_(&quantizer),
+      item_of_(static_cast<size_t>(config().n_layers * kProjCount), -1) {
+  for (size_t i = 0; i < layers_.items.size(); ++i) {
+    const auto& item = layers_.items[i];
+    item_of_[static_cast<size_t>(item.layer * kProjCount) + static_cast<size_t>(item.proj)] = static_cast<int64_t>(i);
+    const auto n = static_cast<size_t>(item.grid.n_blocks());
+    bits_.emplace_back(n, uint8_t{0});
+    params_.emplace_back(n);
+  }
+}
+
+void QuantizedWeights::set_bits(size_t item, std::vector<uint8_t> bits) {
+  SCALEBITS_CHECK(bits.size() == bits_[item].size());
+  bits_[item] = std::move(bits);
+}
+
+void QuantizedWeights::set_uniform(int bits) {
+  for (auto& b : bits_) std::fill(b.begin(), b.end(), static_cast<uint8_t>(bits));
+}
+
+std::span<const GroupParams> QuantizedWeights::params(size_t item, int64_t block, int bits,
+                                                      const at::Tensor& weight) const {
+  std::vector<GroupParams>& kept = params_[item][static_cast<size_t>(block)][static_cast<size_t>(bits - 1)];
+  if (!kept.empty()) return kept;
+  const BlockGrid& grid = layers_.items[item].grid;
+  const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
+  const int64_t group = grid.spec().group_size, groups = grid.groups(block % grid.col_blocks());
+  const float* w = weight.data_ptr<float>();
+  kept.resize(static_cast<size_t>(rows.count * groups));
+  for (int64_t r = 0; r < rows.count; ++r) {
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t n = std::min(group, cols.count - g * group);
+      const float* first = w + (rows.first + r) * grid.in_features() + cols.first + g * group;
+      kept[static_cast<size_t>(r * groups + g)] = quantizer_->fit({first, static_cast<size_t>(n)}, {}, bits);
+    }
+  }
+  return kept;
+}
+
+void QuantizedWeights::quantize_block_row(size_t item, int64_t block, int bits, const at::Tensor& weight, int64_t row,
+                                          float* out) const {
+  const BlockGrid& grid = layers_.items[item].grid;
+  const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
+  const float* w = weight.data_ptr<float>() + (rows.first + row) * grid.in_features() + cols.first;
+  if (bits == 0) {
+    std::memcpy(out, w, static_cast<size_t>(cols.count) * sizeof(float));
+    return;
+  }
+  const int64_t group = grid.spec().group_size, groups = grid.groups(block % grid.col_blocks());
+  const std::span<const GroupParams> all = params(item, block, bits, weight);
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t n = std::min(group, cols.count - g * group);
+    fake_quantize_row({w + g * group, static_cast<size_t>(n)}, all[static_cast<size_t>(row * groups + g)], bits,
+                      out + g * group);
+  }
+}
+
+std::shared_ptr<const Linear> QuantizedWeights::linear(int64_t layer, Proj p) const {
+  const int64_t index = item_of(layer, p);
+  if (index < 0) return dense_->linear(layer, p);
+  const auto item = static_cast<size_t>(index);
+  const BlockGrid& grid = layers_.items[item].grid;
+  const at::Tensor w = dense_->weight(layer, p);
+  at::Tensor quantized = at::empty_like(w);
+  parallel_for(grid.n_blocks(), [&](int64_t block) {
+    const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
+    for (int64_t r = 0; r < rows.count; ++r) {
+      float* out = quantized.data_ptr<float>() + (rows.first + r) * grid.in_features() + cols.first;
+      quantize_block_row(item, block, bits_[item][static_cast<size_t>(block)], w, r, out);
+    }
+  });
+  const at::Tensor b = dense_->bias(layer, p);
+  return std::make_shared<DenseLinear>(quantized.to(dtype()), b.defined() ? b.to(dtype()) : b);
+}
+
+}  // namespace scalebits

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A dense model seen through the widths of a plan: every linear layer hands out Q_b(W), made on demand.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "scalebits/model/weights.h"
+#include "scalebits/quantize/quantizer.h"
+
+namespace scalebits {
+
+/// Which linear layers of a model are quantized, and their grids, in model order.
+struct QuantizedLayers {
+  struct Item {
+    std::string name;
+    int64_t layer = 0;
+    Proj proj = Proj::kQ;
+    BlockGrid grid;
+  };
+  std::vector<Item> items;
+};
+
+/// All linear layers of the decoder, but for those whose name matches a regular expression of `ignore`.
+/// @throws InvalidArgument when an expression is malformed, or nothing is left
+QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
+                                      const std::vector<std::string>& ignore = {});
+
+class QuantizedWeights final : public ModelWeights {
+ public:
+  QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers, const GroupQuantizer& quantizer);
+
+  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
+  [[nodiscard]] const DenseWeights& dense() const { return *dense_; }
+  [[nodiscard]] const QuantizedLayers& layers() const { return layers_; }
+
+  /// Widths of layers().items[item], [n_blocks]; 0 = left at full precision.
+  void set_bits(size_t item, std::vector<uint8_t> bits);
+  void set_uniform(int bits);
+  [[nodiscard]] const std::vector<uint8_t>& bits(size_t item) const { return bits_[item]; }
+
+  /// Scale and zero point of every group of one block at one width, [rows.count, groups]; fitted at the first call and
+  /// kept. Different blocks may be asked for from different threads.
+  [[nodiscard]] std::span<const GroupParams> params(size_t item, int64_t block, int bits, const at::Tensor& weight) const;
+  /// Q_bits of row `row` (within the block) and all its columns. @param out [cols.count]
+  void quantize_block_row(size_t item, int64_t block, int bits, const at::Tensor& weight, int64_t row, float* out) const;
+
+  /// items index of a linear layer, or -1 where it is not quantized
+  [[nodiscard]] int64_t item_of(int64_t layer, Proj p) const {
+    return item_of_[static_cast<size_t>(layer * kProjCount) + static_cast<size_t>(p)];
+  }
+
+ private:
+  std::shared_ptr<const DenseWeights> dense_;
+  QuantizedLayers layers_;
+  const GroupQuantizer* quantizer_;
+  std::vector<int64_t> item_of_;
+  std::vector<std::vector<uint8_t>> bits_;
+  /// [item][block][bits - 1]
+  mutable std::vector<std::vector<std::array<std::vector<GroupParams>, kMaxBits>>> params_;
+};
+
+}  // namespace scalebits

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/calibrate/sensitivity.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "scalebits/base/checked.h"
+#include "scalebits/base/errors.h"
+#include "scalebits/base/interrupt.h"
+#include "scalebits/base/parallel.h"
+#include "scalebits/calibrate/activation_store.h"
+#include "scalebits/calibrate/contract.h"
+#include "scalebits/model/gemm.h"
+
+namespace scalebits {
+namespace {
+
+/// Positions whose taps are held at once; bounds memory, does not change results.
+constexpr int64_t kMicrobatchPositions = 4096;
+/// Rows of a weight gradient formed by one task.
+constexpr int64_t kTileRows = 128;
+
+class Pass {
+ public:
+  Pass(const QuantizedWeights& weights, std::span<const Sequence> sequences, std::span<const at::Tensor> reference,
+       const PassOptions& options)
+      : weights_(weights),
+        config_(weights.config()),
+        sequences_(sequences),
+        reference_(reference),
+        options_(options),
+        length_(static_cast<int64_t>(
+            std::max_element(sequences.begin(), sequences.end(), [](auto& a, auto& b) { return a.size() < b.size(); })
+                ->size())),
+        rope_(config_, length_),
+        inputs_(n() * config_.n_layers, length_ * config_.d_model * 4, options.activation_bytes, options.spill_dir),
+        dx_(sequences.size()) {}
+
+  PassResult run() {
+    PassResult result;
+    result.linears.resize(weights_.layers().items.size());
+    result.loss = forward();
+    for (int64_t l = config_.n_layers - 1; l >= 0; --l) {
+      throw_if_stopped();
+      backward_layer(l, result);
+    }
+    return result;
+  }
+
+ private:
+  [[nodiscard]] int64_t n() const { return static_cast<int64_t>(sequences_.size()); }
+
+  double forward() {
+    std::vector<at::Tensor> x(sequences_.size());
+    parallel_for(n(), [&](int64_t s) { x[static_cast<size_t>(s)] = weights_.embed(sequences_[static_cast<size_t>(s)]); });
+    for (int64_t l = 0; l < config_.n_layers; ++l) {
+      throw_if_stopped();
+      const DecoderLayer layer = weights_.layer(l);
+      parallel_for(n(), [&](int64_t s) {
+        const at::NoGradGuard no_grad;
+        at::Tensor& xs = x[static_cast<size_t>(s)];
+        inputs_.put(l * n() + s, xs);
+        xs = decoder_layer_forward(config_, layer, rope_, xs, 0, nullptr, nullptr);
+      });
+    }
+    return loss_and_gradient(x);
+  }
+
+  /// Fills dx_ with the gradient of the summed loss at the last layer's output.
+  double loss_and_gradient(std::vector<at::Tensor>& x) {
+    std::vector<SequenceLoss> losses(sequences_.size());
+    parallel_for(n(), [&](int64_t s) {
+      const auto k = static_cast<size_t>(s);
+      const at::Tensor out = x[k].detach().requires_grad_(true);
+      const at::Tensor hidden = weights_.final_hidden(out);
+      at::Tensor dhidden;
+      losses[k] = sequence_loss(options_.loss, weights_, hidden.detach().squeeze(0),
+                                options_.loss == LossKind::kKl ? reference_[k] : at::Tensor(), sequences_[k], &dhidden,
+                                options_.seed * 1000003 + static_cast<uint64_t>(s));
+      hidden.backward(dhidden.unsqueeze(0));
+      dx_[k] = out.grad();
+      x[k] = at::Tensor();
+    });
+    double nats = 0;
+    for (size_t k = 0; k < losses.size(); ++k) {
+      if (!std::isfinite(losses[k].nats)) {
+        fail<Error>("calibrate", "loss of sequence {}: got {}, expected a finite number. Are the weights sound?", k,
+                    losses[k].nats);
+      }
+      nats += losses[k].nats;
+      positions_ += losses[k].positions;
+    }
+    return nats / static_cast<double>(positions_);
+  }
+
+  /// Recomputes one layer forward, takes it backward, and contracts its weight gradients.
+  void backward_layer(int64_t l, PassResult& result) {
+    const DecoderLayer layer = weights_.layer(l);
+    std::vector<WeightGradient> gradients;
+    for (const Proj p : kProjections) {
+      if (weights_.item_of(l, p) >= 0) gradients.emplace_back(p, linear_shape(config_, p));
+    }
+    const int64_t at_once = std::max<int64_t>(num_threads(), kMicrobatchPositions / std::max<int64_t>(1, length_));
+    for (int64_t first = 0; first < n(); first += at_once) {
+      const int64_t count = std::min(at_once, n() - first);
+      std::vector<LayerTaps> taps(static_cast<size_t>(count));
+      parallel_for(count, [&](int64_t i) { backward_sequence(l, layer, first + i, taps[static_cast<size_t>(i)]); });
+      accumulate(gradients, taps);
+    }
+    for (const WeightGradient& gradient : gradients) {
+      const auto item = static_cast<size_t>(weights_.item_of(l, gradient.proj));
+      result.linears[item] = contract(weights_, item, gradient, positions_);
+    }
+  }
+
+  void backward_sequence(int64_t l, const DecoderLayer& layer, int64_t s, LayerTaps& taps) {
+    const auto k = static_cast<size_t>(s);
+    const at::Tensor x = inputs_.get(l * n() + s).detach().requires_grad_(true);
+    const at::Tensor y = decoder_layer_forward(config_, layer, rope_, x, 0, nullptr, &taps);
+    y.backward(dx_[k]);
+    dx_[k] = x.grad();
+  }
+
+  /// Adds every sequence's dy^T x and its square, sequences in order, so that threads do not change the sums.
+  void accumulate(std::vector<WeightGradient>& gradients, const std::vector<LayerTaps>& taps) {
+    struct Tile {
+      WeightGradient* gradient;
+      int64_t first, rows;
+    };
+    std::vector<Tile> tiles;
+    for (WeightGradient& gradient : gradients) {
+      for (int64_t r = 0; r < gradient.out_features; r += kTileRows) {
+        tiles.push_back({&gradient, r, std::min(kTileRows, gradient.out_features - r)});
+      }
+    }
+    parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i) {
+      const Tile& tile = tiles[static_cast<size_t>(i)];
+      std::vector<float> one(static_cast<size_t>(tile.rows * tile.gradient->in_features));
+      for (const LayerTaps& sequence : taps) {
+        const LinearTap& tap = sequence[static_cast<size_t>(tile.gradient->proj)];
+        matmul_tn(tap.dy, tile.first, tile.rows, tap.x, one.data());
+        tile.gradient->add(tile.first, one);
+      }
+    });
+  }
+
+  const QuantizedWeights& weights_;
+  const ModelConfig& config_;
+  std::span<const Sequence> sequences_;
+  std::span<const at::Tensor> reference_;
+  const PassOptions& options_;
+  int64_t length_;
+  RopeTable rope_;
+  ActivationStore inputs_;
+  std::vector<at::Tensor> dx_;
+  int64_t positions_ = 0;
+};
+
+}  // namespace
+
+PassResult gradient_pass(const QuantizedWeights& weights, std::span<const Sequence> sequences,
+                         std::span<const at::Tensor> reference, const PassOptions& options) {
+  SCALEBITS_CHECK(!sequences.empty() && weights.dtype() == at::kFloat);
+  return Pass(weights, sequences, reference, options).run();
+}
+
+}  // namespace scalebits

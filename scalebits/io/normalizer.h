@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The normalizer of tokenizer.json: what is done to the text before it is cut into pieces.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "scalebits/io/component.h"
+#include "scalebits/io/regex.h"
+#include "scalebits/io/unicode.h"
+
+namespace scalebits {
+
+/// Replaces every match of a pattern; also a step of decoders.
+class Replace {
+ public:
+  explicit Replace(const Component& component);
+  /// @throws FormatError when the result would pass `kMaxTextBytes`
+  [[nodiscard]] std::string apply(std::string_view text) const;
+
+ private:
+  Regex pattern_;
+  std::string content_;
+  std::string where_;
+};
+
+/// No text, given or normalized, may be longer: positions are 32-bit inside the merge loop.
+constexpr size_t kMaxTextBytes = (size_t{1} << 31) - 1;
+
+/// Null, Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD.
+class Normalizer {
+ public:
+  Normalizer() = default;
+  /// @throws FormatError, Unsupported (names the normalizer)
+  explicit Normalizer(const Component& component);
+  [[nodiscard]] bool is_identity() const { return steps_.empty(); }
+  [[nodiscard]] std::string apply(std::string_view text) const;
+
+ private:
+  struct Prepend {
+    std::string text;
+  };
+  void read(const Component& component, int depth);
+
+  std::vector<std::variant<Prepend, Replace, NormalForm>> steps_;
+};
+
+}  // namespace scalebits

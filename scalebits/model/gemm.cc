@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/model/gemm.h"
+
+#include <oneapi/dnnl/dnnl.h>
+
+#include "scalebits/base/errors.h"
+
+namespace scalebits {
+namespace {
+
+void sgemm(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
+           int64_t ldb, float* c, int64_t ldc) {
+  const dnnl_status_t status = dnnl_sgemm(trans_a, trans_b, m, n, k, 1.0F, a, lda, b, ldb, 0.0F, c, ldc);
+  if (status != dnnl_success) {
+    fail<InternalError>("gemm", "oneDNN sgemm {}x{}x{}: got status {}, expected 0", m, n, k, static_cast<int>(status));
+  }
+}
+
+std::vector<int64_t> with_last(const at::Tensor& x, int64_t last) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = last;
+  return shape;
+}
+
+}  // namespace
+
+at::Tensor matmul_nt(const at::Tensor& x, const at::Tensor& w) {
+  if (x.scalar_type() != at::kFloat) return at::linear(x, w);
+  const int64_t n = w.size(0), k = w.size(1);
+  SCALEBITS_CHECK(x.size(-1) == k && w.is_contiguous());
+  const at::Tensor xc = x.contiguous();
+  at::Tensor y = at::empty(with_last(x, n), x.options());
+  const int64_t m = xc.numel() / k;
+  sgemm('N', 'T', m, n, k, xc.data_ptr<float>(), k, w.data_ptr<float>(), k, y.data_ptr<float>(), n);
+  return y;
+}
+
+at::Tensor matmul_nn(const at::Tensor& x, const at::Tensor& w) {
+  if (x.scalar_type() != at::kFloat) return at::matmul(x, w);
+  const int64_t n = w.size(0), k = w.size(1);
+  SCALEBITS_CHECK(x.size(-1) == n && w.is_contiguous());
+  const at::Tensor xc = x.contiguous();
+  at::Tensor y = at::empty(with_last(x, k), x.options());
+  const int64_t m = xc.numel() / n;
+  sgemm('N', 'N', m, k, n, xc.data_ptr<float>(), n, w.data_ptr<float>(), k, y.data_ptr<float>(), k);
+  return y;
+}
+
+void matmul_tn(const at::Tensor& dy, int64_t first, int64_t n, const at::Tensor& x, float* out) {
+  SCALEBITS_CHECK(dy.is_contiguous() && x.is_contiguous() && dy.dim() == 2 && x.dim() == 2);
+  const int64_t t = dy.size(0), width = dy.size(1), k = x.size(1);
+  SCALEBITS_CHECK(x.size(0) == t && first + n <= width);
+  sgemm('T', 'N', n, k, t, dy.data_ptr<float>() + first, width, x.data_ptr<float>(), k, out, k);
+}
+
+}  // namespace scalebits

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A linear layer, dense or packed, behind one interface.
+#pragma once
+
+#include <memory>
+
+#include "scalebits/format/packed.h"
+#include "scalebits/model/torch.h"
+
+namespace scalebits {
+
+/// What the backward pass of one linear layer saw for one call: enough to form its weight gradient, dy^T x.
+struct LinearTap {
+  at::Tensor x;   ///< [T, in_features] f32
+  at::Tensor dy;  ///< [T, out_features] f32
+};
+
+/// y = x W^T + b
+class Linear {
+ public:
+  virtual ~Linear() = default;
+  [[nodiscard]] virtual int64_t out_features() const = 0;
+  [[nodiscard]] virtual int64_t in_features() const = 0;
+  /// @param x   [..., in_features], the layer's compute dtype
+  /// @param tap filled during backward (gradients enabled, x part of a graph); nullptr where no one wants it
+  [[nodiscard]] virtual at::Tensor forward(const at::Tensor& x, LinearTap* tap) const = 0;
+};
+
+class DenseLinear final : public Linear {
+ public:
+  /// @param weight [out_features, in_features] f32 or bf16, contiguous; @param bias [out_features] or undefined
+  explicit DenseLinear(at::Tensor weight, at::Tensor bias = {});
+  [[nodiscard]] int64_t out_features() const override { return weight_.size(0); }
+  [[nodiscard]] int64_t in_features() const override { return weight_.size(1); }
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x, LinearTap* tap) const override;
+  [[nodiscard]] const at::Tensor& weight() const { return weight_; }
+
+ private:
+  at::Tensor weight_, bias_;
+};
+
+/// Runs on the packed bytes in place: few tokens through the gemv kernels, many by decoding one row panel at a time.
+/// Inference only; f32 activations.
+class PackedLinear final : public Linear {
+ public:
+  /// @param owner keeps the bytes behind `view` alive
+  PackedLinear(PackedView view, at::Tensor bias, std::shared_ptr<const void> owner, const std::string& name);
+  [[nodiscard]] int64_t out_features() const override { return view_.grid.out_features(); }
+  [[nodiscard]] int64_t in_features() const override { return view_.grid.in_features(); }
+  [[nodiscard]] at::Tensor forward(const at::Tensor& x, LinearTap* tap) const override;
+
+ private:
+  PackedView view_;
+  PanelOffsets panels_;
+  at::Tensor bias_;
+  std::shared_ptr<const void> owner_;
+};
+
+}  // namespace scalebits

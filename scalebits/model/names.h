@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Hugging Face tensor names of the Llama family.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "scalebits/model/transformer.h"
+
+namespace scalebits {
+
+std::string linear_name(int64_t layer, Proj p);  ///< "model.layers.3.mlp.up_proj", without `.weight`
+std::string attn_norm_name(int64_t layer);
+std::string mlp_norm_name(int64_t layer);
+inline constexpr const char* kEmbedName = "model.embed_tokens.weight";
+inline constexpr const char* kFinalNormName = "model.norm.weight";
+inline constexpr const char* kHeadName = "lm_head.weight";
+
+/// [out_features, in_features] of a linear layer, and whether the config gives it a bias.
+struct LinearShape {
+  int64_t out_features = 0, in_features = 0;
+  bool bias = false;
+};
+LinearShape linear_shape(const ModelConfig& config, Proj p);
+const char* proj_name(Proj p);  ///< "q_proj" ...
+
+}  // namespace scalebits

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/base/errors.h"
+#include "scalebits/model/weights.h"
+
+namespace scalebits {
+namespace {
+
+std::span<const uint8_t> as_u8(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+}
+
+std::span<const uint8_t> stream(const Checkpoint& checkpoint, const std::string& name, DType dtype) {
+  const TensorView& tensor = checkpoint.get(name);
+  if (tensor.dtype != dtype) {
+    fail<FormatError>(name, "dtype: got {}, expected {}", dtype_name(tensor.dtype), dtype_name(dtype));
+  }
+  return as_u8(tensor.bytes);
+}
+
+}  // namespace
+
+PackedWeights::PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed)
+    : ModelWeights(std::move(checkpoint), std::move(config), at::kFloat, {}), packed_(std::move(packed)) {}
+
+bool PackedWeights::is_packed(int64_t layer, Proj p) const {
+  return checkpoint().contains(linear_name(layer, p) + ".codes");
+}
+
+PackedView PackedWeights::view(int64_t layer, Proj p) const {
+  const std::string name = linear_name(layer, p);
+  const LinearShape shape = linear_shape(config(), p);
+  PackedView view;
+  view.grid = BlockGrid(shape.out_features, shape.in_features, packed_.spec);
+  view.bits = stream(checkpoint(), name + ".bits", DType::kU8);
+  view.codes = stream(checkpoint(), name + ".codes", DType::kU8);
+  view.scales = stream(checkpoint(), name + ".scales", DType::kF16);
+  view.zeros = stream(checkpoint(), name + ".zeros", DType::kU8);
+  return view;
+}
+
+std::shared_ptr<const Linear> PackedWeights::linear(int64_t layer, Proj p) const {
+  const std::string name = linear_name(layer, p);
+  const at::Tensor bias = load_bias(layer, p);
+  if (is_packed(layer, p)) return std::make_shared<PackedLinear>(view(layer, p), bias, shared_checkpoint(), name);
+  const LinearShape shape = linear_shape(config(), p);
+  return std::make_shared<DenseLinear>(load(name + ".weight", {shape.out_features, shape.in_features}), bias);
+}
+
+}  // namespace scalebits

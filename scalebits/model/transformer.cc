@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/model/transformer.h"
+
+#include "scalebits/base/errors.h"
+#include "scalebits/model/attention.h"
+
+namespace scalebits {
+namespace {
+
+LinearTap* tap_of(LayerTaps* taps, Proj p) { return taps == nullptr ? nullptr : &(*taps)[static_cast<size_t>(p)]; }
+
+/// [B, T, heads * head_dim] -> [B, heads, T, head_dim]
+at::Tensor split_heads(const at::Tensor& x, int64_t heads, int64_t head_dim) {
+  return x.view({x.size(0), x.size(1), heads, head_dim}).transpose(1, 2);
+}
+
+at::Tensor attention(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope, const at::Tensor& x,
+                     int64_t position, KvCache* cache, LayerTaps* taps) {
+  const auto project = [&](Proj p, const at::Tensor& input) { return layer[p].forward(input, tap_of(taps, p)); };
+  const at::Tensor q = rope.apply(split_heads(project(Proj::kQ, x), config.n_heads, config.head_dim), position);
+  at::Tensor k = rope.apply(split_heads(project(Proj::kK, x), config.n_kv_heads, config.head_dim), position);
+  at::Tensor v = split_heads(project(Proj::kV, x), config.n_kv_heads, config.head_dim);
+  if (cache != nullptr) {
+    const int64_t t = x.size(1);
+    SCALEBITS_CHECK(position + t <= cache->k.size(2));
+    cache->k.narrow(2, position, t).copy_(k);
+    cache->v.narrow(2, position, t).copy_(v);
+    k = cache->k.narrow(2, 0, position + t);
+    v = cache->v.narrow(2, 0, position + t);
+  }
+  const at::Tensor heads = causal_attention(q, k, v);
+  return project(Proj::kO, heads.transpose(1, 2).reshape({x.size(0), x.size(1), config.n_heads * config.head_dim}));
+}
+
+at::Tensor mlp(const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps) {
+  const at::Tensor gate = layer[Proj::kGate].forward(x, tap_of(taps, Proj::kGate));
+  const at::Tensor up = layer[Proj::kUp].forward(x, tap_of(taps, Proj::kUp));
+  return layer[Proj::kDown].forward(at::silu(gate) * up, tap_of(taps, Proj::kDown));
+}
+
+}  // namespace
+
+KvCache::KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype)
+    : k(at::empty({batch, config.n_kv_heads, capacity, config.head_dim}, dtype)), v(at::empty_like(k)) {}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const at::Tensor xf = x.to(at::kFloat);
+  const at::Tensor inverse = (xf.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
+  return (xf * inverse * weight).to(x.scalar_type());
+}
+
+at::Tensor decoder_layer_forward(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
+                                 const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps) {
+  const at::Tensor h =
+      x + attention(config, layer, rope, rms_norm(x, layer.attn_norm, config.norm_eps), position, cache, taps);
+  return h + mlp(layer, rms_norm(h, layer.mlp_norm, config.norm_eps), taps);
+}
+
+}  // namespace scalebits

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/model/weights.h"
+
+#include <cstring>
+
+#include "scalebits/base/errors.h"
+#include "scalebits/base/half.h"
+#include "scalebits/model/gemm.h"
+
+namespace scalebits {
+
+ModelWeights::ModelWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, at::ScalarType dtype,
+                           Permutation residual)
+    : checkpoint_(std::move(checkpoint)),
+      config_(std::move(config)),
+      dtype_(dtype),
+      residual_(std::move(residual)),
+      residual_inverse_(inverse(residual_)) {
+  init_torch();
+  final_norm_ = permute_dim(load(kFinalNormName, {config_.d_model}), 0, residual_);
+}
+
+at::Tensor ModelWeights::load(const std::string& name, std::vector<int64_t> shape) const {
+  const TensorView& view = checkpoint_->get(name, shape);
+  at::Tensor tensor = at::empty(shape, at::kFloat);
+  read_floats(view, {tensor.data_ptr<float>(), static_cast<size_t>(tensor.numel())});
+  checkpoint_->release(view);
+  return tensor;
+}
+
+at::Tensor ModelWeights::load_bias(int64_t layer, Proj p) const {
+  const LinearShape shape = linear_shape(config_, p);
+  if (!shape.bias) return {};
+  return load(linear_name(layer, p) + ".bias", {shape.out_features});
+}
+
+DecoderLayer ModelWeights::layer(int64_t index) const {
+  const bool keep = !kept_.empty();
+  if (keep && kept_[static_cast<size_t>(index)]) return *kept_[static_cast<size_t>(index)];
+  DecoderLayer layer;
+  layer.attn_norm = permute_dim(load(attn_norm_name(index), {config_.d_model}), 0, residual_);
+  layer.mlp_norm = permute_dim(load(mlp_norm_name(index), {config_.d_model}), 0, residual_);
+  for (const Proj p : kProjections) layer.linear[static_cast<size_t>(p)] = linear(index, p);
+  if (keep) kept_[static_cast<size_t>(index)] = layer;
+  return layer;
+}
+
+at::Tensor ModelWeights::embed(std::span<const TokenId> ids) const {
+  const int64_t d = config_.d_model;
+  const std::vector<int64_t> shape = {config_.vocab_size, d};
+  const TensorView& table = checkpoint_->get(kEmbedName, shape);
+  const auto row_bytes = static_cast<size_t>(d * dtype_bytes(table.dtype));
+  at::Tensor x = at::empty({1, static_cast<int64_t>(ids.size()), d}, at::kFloat);
+  for (size_t t = 0; t < ids.size(); ++t) {
+    if (ids[t] < 0 || ids[t] >= config_.vocab_size) {
+      fail<InvalidArgument>("embed", "token id: got {}, expected 0..{}. Do tokenizer and model belong together?", ids[t],
+                            config_.vocab_size - 1);
+    }
+    TensorView row = table;
+    row.shape = {d};
+    row.bytes = table.bytes.subspan(static_cast<size_t>(ids[t]) * row_bytes, row_bytes);
+    read_floats(row, {x.data_ptr<float>() + static_cast<int64_t>(t) * d, static_cast<size_t>(d)});
+  }
+  return permute_dim(x, 2, residual_).to(dtype_);
+}
+
+at::Tensor ModelWeights::final_hidden(const at::Tensor& x) const {
+  return permute_dim(rms_norm(x.to(at::kFloat), final_norm_, config_.norm_eps), x.dim() - 1, residual_inverse_);
+}
+
+const at::Tensor& ModelWeights::head() const {
+  // In the stored order: final_hidden() undoes the folded one, so one copy serves every order of the same model.
+  std::call_once(head_once_, [this] {
+    head_ = load(config_.tied_embeddings ? kEmbedName : kHeadName, {config_.vocab_size, config_.d_model}).to(dtype_);
+  });
+  return head_;
+}
+
+at::Tensor ModelWeights::logits(const at::Tensor& hidden) const {
+  return matmul_nt(hidden.to(dtype_), head()).to(at::kFloat);
+}
+
+DenseWeights::DenseWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, FoldedOrder order,
+                           at::ScalarType dtype)
+    : ModelWeights(std::move(checkpoint), std::move(config), dtype, order.residual), order_(std::move(order)) {
+  check_folded_order(this->config(), order_);
+}
+
+at::Tensor DenseWeights::weight(int64_t layer, Proj p) const {
+  const LinearShape shape = linear_shape(config(), p);
+  const RowColOrder perm = folded_order(config(), order_, layer, p);
+  const at::Tensor stored = load(linear_name(layer, p) + ".weight", {shape.out_features, shape.in_features});
+  return permute_dim(permute_dim(stored, 1, perm.cols), 0, perm.rows);
+}
+
+at::Tensor DenseWeights::bias(int64_t layer, Proj p) const {
+  const at::Tensor stored = load_bias(layer, p);
+  return stored.defined() ? permute_dim(stored, 0, folded_order(config(), order_, layer, p).rows) : stored;
+}
+
+std::shared_ptr<const Linear> DenseWeights::linear(int64_t layer, Proj p) const {
+  const at::Tensor b = bias(layer, p);
+  return std::make_shared<DenseLinear>(weight(layer, p).to(dtype()), b.defined() ? b.to(dtype()) : b);
+}
+
+std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype) {
+  ModelConfig config = read_hf_config(dir);
+  if (config.quant_method.empty()) return open_dense_model(dir, dtype);
+  PackedConfig packed = read_packed_config(dir);
+  return std::make_unique<PackedWeights>(std::make_shared<Checkpoint>(dir), std::move(config), std::move(packed));
+}
+
+std::unique_ptr<DenseWeights> open_dense_model(const std::filesystem::path& dir, at::ScalarType dtype) {
+  ModelConfig config = read_hf_config(dir);
+  if (!config.quant_method.empty()) {
+    fail<Unsupported>(dir.string(), "quantization_config.quant_method: got \"{}\", expected a dense checkpoint.",
+                      config.quant_method);
+  }
+  return std::make_unique<DenseWeights>(std::make_shared<Checkpoint>(dir), std::move(config), FoldedOrder{}, dtype);
+}
+
+}  // namespace scalebits

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The weights of one model, handed out layer by layer from a mapped checkpoint: dense, dense with folded orders, or
+/// packed. Nothing but what is handed out is held in memory.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "scalebits/io/packed_config.h"
+#include "scalebits/io/safetensors.h"
+#include "scalebits/io/tokenizer.h"
+#include "scalebits/model/fold.h"
+#include "scalebits/model/transformer.h"
+
+namespace scalebits {
+
+class ModelWeights {
+ public:
+  virtual ~ModelWeights() = default;
+  ModelWeights(const ModelWeights&) = delete;
+  ModelWeights& operator=(const ModelWeights&) = delete;
+
+  [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const Checkpoint& checkpoint() const { return *checkpoint_; }
+  [[nodiscard]] const std::shared_ptr<const Checkpoint>& shared_checkpoint() const { return checkpoint_; }
+  [[nodiscard]] at::ScalarType dtype() const { return dtype_; }
+
+  /// Not to be called from several threads at once.
+  [[nodiscard]] DecoderLayer layer(int64_t index) const;
+  [[nodiscard]] virtual std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const = 0;
+  /// From now on layers are kept once loaded (generation reads all of them for every token).
+  void keep_layers() { kept_.resize(static_cast<size_t>(config_.n_layers)); }
+  /// [1, T, d_model] in the compute dtype. @throws InvalidArgument for an id outside the vocabulary
+  [[nodiscard]] at::Tensor embed(std::span<const TokenId> ids) const;
+  /// Final norm of x [..., d_model], f32, in the channel order that head() reads.
+  [[nodiscard]] at::Tensor final_hidden(const at::Tensor& x) const;
+  /// Logits of final hidden states [..., d_model] -> [..., vocab_size], f32.
+  [[nodiscard]] at::Tensor logits(const at::Tensor& hidden) const;
+  /// [vocab_size, d_model] in the compute dtype; loaded at the first call and kept.
+  [[nodiscard]] const at::Tensor& head() const;
+
+ protected:
+  /// @param residual order of the residual channels, folded into what is handed out; empty where the file has it already
+  ModelWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, at::ScalarType dtype,
+               Permutation residual);
+  /// f32 copy of a stored tensor, of exactly this shape; its pages leave the resident set.
+  [[nodiscard]] at::Tensor load(const std::string& name, std::vector<int64_t> shape) const;
+  [[nodiscard]] at::Tensor load_bias(int64_t layer, Proj p) const;
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  ModelConfig config_;
+  at::ScalarType dtype_;
+  Permutation residual_, residual_inverse_;
+  at::Tensor final_norm_;
+  mutable std::once_flag head_once_;
+  mutable at::Tensor head_;
+  mutable std::vector<std::optional<DecoderLayer>> kept_;
+};
+
+/// A dense checkpoint, its channels in a folded order.
+class DenseWeights : public ModelWeights {
+ public:
+  DenseWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, FoldedOrder order = {},
+               at::ScalarType dtype = at::kFloat);
+  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
+  /// [out_features, in_features] f32, rows and columns in the folded order.
+  [[nodiscard]] at::Tensor weight(int64_t layer, Proj p) const;
+  [[nodiscard]] at::Tensor bias(int64_t layer, Proj p) const;  ///< undefined where there is none
+  [[nodiscard]] const FoldedOrder& order() const { return order_; }
+
+ private:
+  FoldedOrder order_;
+};
+
+/// A packed checkpoint: packed layers run on the mapped bytes in place, layers left dense are loaded.
+class PackedWeights final : public ModelWeights {
+ public:
+  PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed);
+  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
+  /// @throws FormatError naming the tensor whose size or content does not fit the config
+  [[nodiscard]] PackedView view(int64_t layer, Proj p) const;
+  [[nodiscard]] bool is_packed(int64_t layer, Proj p) const;
+  [[nodiscard]] const PackedConfig& packed_config() const { return packed_; }
+
+ private:
+  PackedConfig packed_;
+};
+
+/// Opens a model directory, dense or packed. @throws what Checkpoint and read_hf_config throw
+std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat);
+std::unique_ptr<DenseWeights> open_dense_model(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat);
+
+}  // namespace scalebits

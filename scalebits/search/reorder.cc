@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/search/reorder.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "scalebits/base/errors.h"
+
+namespace scalebits {
+namespace {
+
+using Scores = std::vector<double>;
+
+Permutation by_falling_score(std::span<const double> scores) {
+  Permutation perm(scores.size());
+  std::iota(perm.begin(), perm.end(), 0);
+  std::stable_sort(perm.begin(), perm.end(), [&](int32_t a, int32_t b) {
+    return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
+  });
+  return perm;
+}
+
+/// Gathers the channel scores of one axis from the matrices that share it.
+class ScoreSource {
+ public:
+  ScoreSource(const QuantizedWeights& weights, const PassResult& result, Reorder reorder, ChannelScore kind)
+      : weights_(weights), result_(result), reorder_(reorder), kind_(kind) {}
+
+  void add_rows(int64_t layer, Proj p, Scores& to) const { add(layer, p, true, to); }
+  void add_cols(int64_t layer, Proj p, Scores& to) const { add(layer, p, false, to); }
+
+ private:
+  void add(int64_t layer, Proj p, bool rows, Scores& to) const {
+    if (reorder_ == (rows ? Reorder::kCols : Reorder::kRows)) return;
+    const int64_t item = weights_.item_of(layer, p);
+    if (item < 0) return;  // not quantized: it does not mind
+    const LinearSensitivity& s = result_.linears[static_cast<size_t>(item)];
+    const bool fisher = kind_ == ChannelScore::kFisher;
+    const Scores& from = rows ? (fisher ? s.row_fisher : s.row_score) : (fisher ? s.col_fisher : s.col_score);
+    SCALEBITS_CHECK(from.size() == to.size());
+    for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+  }
+
+  const QuantizedWeights& weights_;
+  const PassResult& result_;
+  Reorder reorder_;
+  ChannelScore kind_;
+};
+
+FoldedOrder::Layer order_layer(const ModelConfig& c, const ScoreSource& source, int64_t l) {
+  const auto size = [](int64_t n) { return Scores(static_cast<size_t>(n)); };
+  FoldedOrder::Layer order;
+  Scores mlp = size(c.d_ff);
+  source.add_rows(l, Proj::kGate, mlp);
+  source.add_rows(l, Proj::kUp, mlp);
+  source.add_cols(l, Proj::kDown, mlp);
+  order.mlp = by_falling_score(mlp);
+
+  Scores q = size(c.n_heads * c.head_dim), o = q, k = size(c.n_kv_heads * c.head_dim), v = k;
+  source.add_rows(l, Proj::kQ, q);
+  source.add_cols(l, Proj::kO, o);
+  source.add_rows(l, Proj::kK, k);
+  source.add_rows(l, Proj::kV, v);
+  const int64_t group = c.n_heads / c.n_kv_heads;
+  Scores of_group = size(c.n_kv_heads);
+  for (int64_t g = 0; g < c.n_kv_heads; ++g) {
+    Scores channel = size(c.head_dim), of_head = size(group);
+    for (int64_t d = 0; d < c.head_dim; ++d) {
+      const auto kv = static_cast<size_t>(g * c.head_dim + d);
+      channel[static_cast<size_t>(d)] += v[kv];
+      of_group[static_cast<size_t>(g)] += k[kv] + v[kv];
+      for (int64_t j = 0; j < group; ++j) {
+        const auto h = static_cast<size_t>((g * group + j) * c.head_dim + d);
+        channel[static_cast<size_t>(d)] += o[h];
+        of_head[static_cast<size_t>(j)] += q[h] + o[h];
+        of_group[static_cast<size_t>(g)] += q[h] + o[h];
+      }
+    }
+    order.value.push_back(by_falling_score(channel));
+    order.query_heads.push_back(by_falling_score(of_head));
+  }
+  order.kv_heads = by_falling_score(of_group);
+  return order;
+}
+
+}  // namespace
+
+Reorder parse_reorder(std::string_view name) {
+  if (name == "none") return Reorder::kNone;
+  if (name == "rows") return Reorder::kRows;
+  if (name == "cols") return Reorder::kCols;
+  if (name == "both") return Reorder::kBoth;
+  fail<InvalidArgument>("--reorder", "got \"{}\", expected none, rows, cols or both", name);
+}
+
+FoldedOrder folded_order_by_score(const QuantizedWeights& weights, const PassResult& result, Reorder reorder,
+                                  ChannelScore kind) {
+  FoldedOrder order;
+  if (reorder == Reorder::kNone) return order;
+  const ModelConfig& c = weights.config();
+  const ScoreSource source(weights, result, reorder, kind);
+  Scores residual(static_cast<size_t>(c.d_model));
+  for (int64_t l = 0; l < c.n_layers; ++l) {
+    for (const Proj p : {Proj::kQ, Proj::kK, Proj::kV, Proj::kGate, Proj::kUp}) source.add_cols(l, p, residual);
+    for (const Proj p : {Proj::kO, Proj::kDown}) source.add_rows(l, p, residual);
+    order.layers.push_back(order_layer(c, source, l));
+  }
+  order.residual = by_falling_score(residual);
+  return order;
+}
+
+}  // namespace scalebits

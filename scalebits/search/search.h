@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/// From a dense model, calibration sequences and a byte budget to a plan.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "scalebits/calibrate/sensitivity.h"
+#include "scalebits/calibrate/tokens.h"
+#include "scalebits/search/budget.h"
+#include "scalebits/search/reorder.h"
+#include "scalebits/search/select.h"
+
+namespace scalebits {
+
+enum class Method { kSearch, kUniform, kMatrix, kThreshold, kRandom };
+enum class Score { kExact, kPaper, kFisher };
+/// @throws InvalidArgument listing the known names
+Method parse_method(std::string_view name);
+Score parse_score(std::string_view name);
+
+struct SearchOptions {
+  Method method = Method::kSearch;
+  Score score = Score::kExact;
+  LossKind loss = LossKind::kKl;
+  Reorder reorder = Reorder::kBoth;
+  int64_t max_iterations = 30;
+  int64_t slice = 24;  ///< sequences for one gradient
+  uint64_t seed = 0;
+  PassOptions pass;
+};
+
+/// What happened in one iteration; the record and the plan keep them all.
+struct TraceEntry {
+  int64_t iteration = 0;
+  double gradient_loss = 0;    ///< on the gradient slice before the moves
+  double heldout_before = 0, heldout_after = 0;
+  int64_t moves_up = 0, moves_down = 0;
+  double predicted_gain = 0;
+  bool accepted = false;
+  int64_t bytes = 0;           ///< of the widths kept
+  double seconds = 0;
+};
+
+/// Where a search stands between two iterations: enough to go on from.
+struct SearchState {
+  FoldedOrder order;
+  Widths widths;
+  double heldout = 0;
+  int64_t batch = 0;          ///< most up moves at once
+  int64_t iteration = 0;
+  bool finished = false;
+  std::vector<TraceEntry> trace;
+};
+
+struct SearchResult {
+  FoldedOrder order;
+  Widths widths;
+  double heldout_loss = 0;   ///< nats per position
+  int64_t bytes = 0;
+  std::vector<TraceEntry> trace;
+};
+
+/// The search. Calls `save` after the reordering and after every iteration.
+/// @param resume  a state that `save` got for the same inputs, or nullptr
+/// @throws InvalidArgument for an unreachable budget; Interrupted after a stop request
+SearchResult search_plan(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelConfig& config,
+                         const QuantizedLayers& layers, const GroupQuantizer& quantizer, const CalibSet& calib,
+                         int64_t budget_bytes, const SearchOptions& options, Log& log, const SearchState* resume = nullptr,
+                         const std::function<void(const SearchState&)>& save = {});
+
+/// Predicted gain of one more bit and harm of one bit less for a block.
+UnitMoves block_moves(const BlockSensitivity& s, Score score, const BlockGrid& grid, int64_t block, int bits);
+
+}  // namespace scalebits
