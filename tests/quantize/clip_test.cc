@@ -54,19 +54,19 @@ TEST(Clip, NeverLosesToRtn) {
 /// above, and checked against it, the minimum over the step of the same integral).
 constexpr std::array<double, 6> kBestUniform = {0, 0.3634, 0.1188, 0.03744, 0.01154, 0.003495};
 
-/// On many samples of a Gaussian the error comes to the theory's. 64 groups of 2048: the mean of 131072 squared errors,
-/// each with a standard deviation below 2 times its mean, is within 2 % by more than three deviations.
+/// On large groups the error comes to the theory's. 64 groups of 2048: the mean of 131072 squared errors, each with a
+/// standard deviation below 2 times its mean, is within 1.7 % by three deviations. Below that the fit to each group's
+/// own samples (two parameters chosen among some thirty pairs) adds a gain of the order of those deviations.
 TEST(Clip, ReachesTheBestUniformQuantizerOfAGaussian) {
   for (int bits = 1; bits <= 4; ++bits) {
     Rng rng(static_cast<uint64_t>(bits));
-    double sum = 0;
+    double mean = 0;
     for (int i = 0; i < 64; ++i) {
       const std::vector<float> w = gaussian(2048, rng);
-      sum += squared_error(w, {}, clip().fit(w, {}, bits), bits);
+      mean += squared_error(w, {}, clip().fit(w, {}, bits), bits) / (64 * 2048);
     }
-    EXPECT_NEAR(sum / (64 * 2048), kBestUniform[static_cast<size_t>(bits)],
-                0.02 * kBestUniform[static_cast<size_t>(bits)])
-        << bits;
+    EXPECT_LE(mean, 1.017 * kBestUniform[static_cast<size_t>(bits)]) << bits;
+    EXPECT_GE(mean, 0.95 * kBestUniform[static_cast<size_t>(bits)]) << bits;
   }
 }
 
