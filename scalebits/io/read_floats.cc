@@ -26,10 +26,12 @@ uint32_t exponent_is_full(float value) {
 /// As f16_to_float, without its branches (a NaN or Inf keeps its full exponent, which is all that is asked of it).
 float f16_to_float_branchless(uint16_t bits) {
   const uint32_t magnitude = bits & 0x7fffU;
-  const float subnormal = static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24F;
-  const uint32_t rebias = magnitude >= 0x7c00U ? 224U << 23 : 112U << 23;
-  const uint32_t normal = (magnitude << 13) + rebias;
-  const uint32_t value = magnitude < 0x400U ? std::bit_cast<uint32_t>(subnormal) : normal;
+  const uint32_t subnormal = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24F);
+  // Masks, because a choice between the two tempts the compiler to branch, and then it no longer vectorizes.
+  const uint32_t is_subnormal = 0U - static_cast<uint32_t>(magnitude < 0x400U);
+  const uint32_t is_full = 0U - static_cast<uint32_t>(magnitude >= 0x7c00U);
+  const uint32_t normal = (magnitude << 13) + (112U << 23) + (is_full & (112U << 23));
+  const uint32_t value = (subnormal & is_subnormal) | (normal & ~is_subnormal);
   return std::bit_cast<float>(value | (static_cast<uint32_t>(bits & 0x8000U) << 16));
 }
 
