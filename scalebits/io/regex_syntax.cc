@@ -11,7 +11,8 @@
 namespace scalebits {
 namespace {
 
-constexpr std::string_view kWordMembers = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control})";
+/// Oniguruma's table counts the superscripts and fractions of Latin-1 as word characters, and no others.
+constexpr std::string_view kWordMembers = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 constexpr std::string_view kHexMembers = "0-9a-fA-F";
 
 class Translator {
