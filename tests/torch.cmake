@@ -1,3 +1,6 @@
 foreach(layer model calibrate search pack run eval report)
   scalebits_tests(${layer} ${layer})
+  if(TARGET test_${layer})
+    target_precompile_headers(test_${layer} REUSE_FROM scalebits_model)
+  endif()
 endforeach()
