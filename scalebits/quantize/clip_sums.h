@@ -24,7 +24,7 @@ struct Steps {
 
 /// Weighted sums over a group of the error e = w / scale + zero - code and of d = code - zero.
 struct Moments {
-  float ee, ed, dd, d, e;
+  float ee, ed, dd;
 };
 
 struct ClipSums {

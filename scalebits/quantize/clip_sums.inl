@@ -51,7 +51,7 @@ SCALEBITS_PIECE add_errors(const float* w, const float* k, const GroupView& g, c
 }
 
 template <bool kWeighted>
-SCALEBITS_PIECE add_moments(const float* w, const float* k, const GroupView& g, const Steps& s, Vec (&sums)[5][kVecs]) {
+SCALEBITS_PIECE add_moments(const float* w, const float* k, const GroupView& g, const Steps& s, Vec (&sums)[3][kVecs]) {
   for (int v = 0; v < kVecs; ++v) {
     Vec u;
     load(w + v * kVecLanes, u);
@@ -73,8 +73,6 @@ SCALEBITS_PIECE add_moments(const float* w, const float* k, const GroupView& g, 
     sums[0][v] += ke * e;
     sums[1][v] += ke * d;
     sums[2][v] += kd * d;
-    sums[3][v] += kd;
-    sums[4][v] += ke;
   }
 }
 
@@ -108,7 +106,7 @@ SCALEBITS_TARGET static void sum_errors(const GroupView& g, const Steps& s, floa
 }
 
 SCALEBITS_TARGET static void sum_moments(const GroupView& g, const Steps& s, Moments* out) noexcept {
-  Vec sums[5][kVecs] = {};
+  Vec sums[3][kVecs] = {};
   int64_t i = 0;
   if (g.importance != nullptr) {
     for (; i + 16 <= g.n; i += 16) add_moments<true>(g.w + i, g.importance + i, g, s, sums);
@@ -123,8 +121,6 @@ SCALEBITS_TARGET static void sum_moments(const GroupView& g, const Steps& s, Mom
   add_lanes(sums[0], &out->ee);
   add_lanes(sums[1], &out->ed);
   add_lanes(sums[2], &out->dd);
-  add_lanes(sums[3], &out->d);
-  add_lanes(sums[4], &out->e);
 }
 
 /// Least and greatest of 0 and the values. Any order gives the same.

@@ -110,7 +110,7 @@ TEST(Clip, IsCloseToAnExhaustiveSearch) {
       }
       best += least;
     }
-    EXPECT_LE(mine, best * 1.02) << bits;
+    EXPECT_LE(mine, best * 1.003) << bits;
   }
 }
 
@@ -120,6 +120,16 @@ TEST(Clip, GaussianGroupsAtTwoBitsUseTheHalfStepZero) {
   int half = 0;
   for (int i = 0; i < 100; ++i) half += clip().fit(gaussian(4096, rng), {}, 2).zero == 3 ? 1 : 0;
   EXPECT_GE(half, 95);
+}
+
+/// Squares of such weights overflow f32, and none of them can be represented anyway.
+TEST(Clip, WeightsBeyondTheSearchAreRtns) {
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const std::vector<float>& w : {std::vector<float>{1e20F, 3}, std::vector<float>{-1e20F, 3}}) {
+      EXPECT_EQ(clip().fit(w, {}, bits), rtn().fit(w, {}, bits));
+      EXPECT_NE(clip().fit(w, {}, bits).scale, 0);
+    }
+  }
 }
 
 TEST(Clip, ExactGridsAreFoundExactly) {
@@ -206,12 +216,12 @@ TEST(Clip, SumsMatchTheirDefinition) {
       table.errors(group, steps, errors.data());
       table.moments(group, steps, &m);
       for (size_t z = 0; z < 3; ++z) {
-        double ee = 0, ed = 0, dd = 0, d = 0, e = 0, size = 0;
+        double ee = 0, ed = 0, dd = 0, size = 0;
         for (size_t i = 0; i < n; ++i) {
           const double t = 2.5 * w[i] + steps.zeros[z];
           const double code = std::clamp(std::nearbyint(t), 0.0, 7.0);
           const double weight = k[i] * 1e9, di = code - steps.zeros[z], ei = t - code;
-          ee += weight * ei * ei, ed += weight * ei * di, dd += weight * di * di, d += weight * di, e += weight * ei;
+          ee += weight * ei * ei, ed += weight * ei * di, dd += weight * di * di;
           size += weight * (1 + ei * ei + di * di);
         }
         const double limit = size * (static_cast<double>(n) + 100) * 0x1p-24;
@@ -220,8 +230,6 @@ TEST(Clip, SumsMatchTheirDefinition) {
         EXPECT_NEAR(m.ee, ee, limit);
         EXPECT_NEAR(m.ed, ed, limit);
         EXPECT_NEAR(m.dd, dd, limit);
-        EXPECT_NEAR(m.d, d, limit);
-        EXPECT_NEAR(m.e, e, limit);
       }
       float low = 1, high = -1;
       table.range(w.data(), static_cast<int64_t>(n), &low, &high);
