@@ -34,8 +34,8 @@ struct Extent {
   int64_t padded = 0;  ///< what is stored: count rounded up to 16 rows or 4 columns
 };
 
-/// The grid of `spec` blocks over a matrix [out_features, in_features]. Blocks are numbered row panel by row panel, left
-/// to right: block = row_block * col_blocks() + col_block. Blocks at the right and bottom edge are smaller.
+/// The grid of `spec` blocks over a matrix [out_features, in_features]. Blocks are numbered row panel by row panel,
+/// left to right: block = row_block * col_blocks() + col_block. Blocks at the right and bottom edge are smaller.
 class BlockGrid {
  public:
   BlockGrid() = default;

@@ -22,9 +22,9 @@ struct GroupParams {
 /// Non-owning view of a packed matrix, mapped from a file or owned by PackedMatrix.
 struct PackedView {
   BlockGrid grid;
-  std::span<const uint8_t> bits;     ///< [n_blocks], 1..8
+  std::span<const uint8_t> bits;  ///< [n_blocks], 1..8
   std::span<const uint8_t> codes;
-  std::span<const uint8_t> scales;   ///< f16 little endian; bytes, because a mapped file need not align them
+  std::span<const uint8_t> scales;  ///< f16 little endian; bytes, because a mapped file need not align them
   std::span<const uint8_t> zeros;
 };
 

@@ -17,9 +17,9 @@ using Permutation = std::vector<int32_t>;
 /// "Reordering").
 struct FoldedOrder {
   struct Layer {
-    Permutation mlp;               ///< [d_ff] rows of gate and up, columns of down
+    Permutation mlp;                 ///< [d_ff] rows of gate and up, columns of down
     std::vector<Permutation> value;  ///< per (old) KV head [head_dim]: rows of v, columns of o for its query heads
-    Permutation kv_heads;          ///< [n_kv_heads] order of KV groups
+    Permutation kv_heads;            ///< [n_kv_heads] order of KV groups
     std::vector<Permutation> query_heads;  ///< per (old) KV head [n_heads / n_kv_heads]: order of its query heads
     bool operator==(const Layer&) const = default;
   };
@@ -32,7 +32,7 @@ struct FoldedOrder {
 struct LinearPlan {
   std::string name;  ///< Hugging Face name without `.weight`
   BlockGrid grid;
-  std::vector<uint8_t> bits;  ///< [n_blocks]
+  std::vector<uint8_t> bits;       ///< [n_blocks]
   Permutation row_perm, col_perm;  ///< mode `fused`: stored beside the codes and counted in the bytes
 
   [[nodiscard]] int64_t bytes() const;      ///< every byte of the packed layer
