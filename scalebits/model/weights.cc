@@ -8,6 +8,15 @@
 #include "scalebits/model/gemm.h"
 
 namespace scalebits {
+namespace {
+
+/// Before anything is permuted by it: an entry out of range would be written out of bounds.
+const FoldedOrder& checked(const ModelConfig& config, const FoldedOrder& order) {
+  check_folded_order(config, order);
+  return order;
+}
+
+}  // namespace
 
 ModelWeights::ModelWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, at::ScalarType dtype,
                            Permutation residual)
@@ -82,9 +91,7 @@ at::Tensor ModelWeights::logits(const at::Tensor& hidden) const {
 
 DenseWeights::DenseWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, FoldedOrder order,
                            at::ScalarType dtype)
-    : ModelWeights(std::move(checkpoint), std::move(config), dtype, order.residual), order_(std::move(order)) {
-  check_folded_order(this->config(), order_);
-}
+    : ModelWeights(std::move(checkpoint), config, dtype, checked(config, order).residual), order_(std::move(order)) {}
 
 at::Tensor DenseWeights::weight(int64_t layer, Proj p) const {
   const LinearShape shape = linear_shape(config(), p);

@@ -64,6 +64,7 @@ class ModelWeights {
 /// A dense checkpoint, its channels in a folded order.
 class DenseWeights : public ModelWeights {
  public:
+  /// @throws FormatError for an order that does not fit the config
   DenseWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, FoldedOrder order = {},
                at::ScalarType dtype = at::kFloat);
   [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
