@@ -57,7 +57,7 @@ bool convert(const std::byte* in, std::span<float> out) {
   for (size_t i = 0; i < out.size(); i += kStep) {
     const size_t n = std::min(kStep, out.size() - i);
     std::memcpy(stored.data(), in + i * sizeof(stored[0]), n * sizeof(stored[0]));
-    if (n < kStep) std::fill(stored.begin() + static_cast<std::ptrdiff_t>(n), stored.end(), typename From::Stored{});
+    // In the last step, what lies beyond n is zero or of the step before, and finite if that was.
     for (size_t j = 0; j < kStep; ++j) {
       const float value = From::convert(stored[j]);
       floats[j] = value;

@@ -159,6 +159,8 @@ TEST_F(Safetensors, RefusesEntriesThatDoNotAddUp) {
   EXPECT_THAT(refused("7", "[2]", "[0,8]"), HasSubstr("dtype: got \"7\""));
   EXPECT_THAT(refused("\"F32\"", "[3]", "[0,8]"),
               HasSubstr("data_offsets [0, 8]: got 8 bytes, expected 12 for F32 [3]"));
+  EXPECT_THAT(refused("\"F32\"", "[1]", "[0,8]"),
+              HasSubstr("data_offsets [0, 8]: got 8 bytes, expected 4 for F32 [1]"));
   EXPECT_THAT(refused("\"F32\"", "[2]", "[8,0]"), HasSubstr("data_offsets: got [8, 0], expected begin <= end"));
   EXPECT_THAT(refused("\"F32\"", "[2]", "[0,8,9]"), HasSubstr("data_offsets: got array of 3 items, expected two"));
   EXPECT_THAT(refused("\"F32\"", "[2]", "[0,8.0]"), HasSubstr("expected two non-negative integers"));
