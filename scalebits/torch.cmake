@@ -9,3 +9,12 @@ scalebits_torch_layer(pack search)
 scalebits_torch_layer(run pack)
 scalebits_torch_layer(eval run)
 scalebits_torch_layer(report eval)
+
+# The commit is asked for at every build; a new one recompiles report/build_info.cc alone.
+set(build_info_dir ${CMAKE_CURRENT_BINARY_DIR}/build_info)
+add_custom_target(scalebits_build_info
+  COMMAND ${CMAKE_COMMAND} -DSOURCE_DIR=${PROJECT_SOURCE_DIR} -DVERSION=${PROJECT_VERSION}
+          -DOUTPUT=${build_info_dir}/scalebits_build_info.inl -P ${PROJECT_SOURCE_DIR}/cmake/build_info.cmake
+  BYPRODUCTS ${build_info_dir}/scalebits_build_info.inl VERBATIM)
+add_dependencies(scalebits_report scalebits_build_info)
+target_include_directories(scalebits_report PRIVATE ${build_info_dir})

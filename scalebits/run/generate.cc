@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/run/generate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <unordered_set>
+
+#include "scalebits/base/errors.h"
+#include "scalebits/base/interrupt.h"
+#include "scalebits/run/decode_session.h"
+#include "scalebits/run/stop_strings.h"
+
+namespace scalebits {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, std::string_view prompt, Log& log) {
+  std::vector<TokenId> ids = tokenizer.encode(prompt);
+  if (tokenizer.add_bos() && tokenizer.bos()) {
+    if (!ids.empty() && ids.front() == *tokenizer.bos()) {
+      log.warn("the prompt begins with the BOS token; no second one is added");
+    } else {
+      ids.insert(ids.begin(), *tokenizer.bos());
+    }
+  }
+  if (ids.empty())
+    fail<InvalidArgument>("prompt", "got 0 tokens, expected at least 1: this model has no BOS token to start from.");
+  return ids;
+}
+
+void check_lengths(int64_t prompt_tokens, int64_t new_tokens, int64_t context) {
+  if (new_tokens < 1) fail<InvalidArgument>("--max-new-tokens", "got {}, expected at least 1.", new_tokens);
+  if (new_tokens > context || prompt_tokens > context - new_tokens) {
+    fail<InvalidArgument>("prompt",
+                          "length: got {} prompt tokens + {} new tokens, expected at most {} together (the "
+                          "model's context). Give a shorter prompt or a smaller --max-new-tokens.",
+                          prompt_tokens, new_tokens, context);
+  }
+}
+
+std::unordered_set<TokenId> end_tokens(const ModelConfig& config, const Tokenizer& tokenizer) {
+  std::unordered_set<TokenId> ends;
+  for (const int64_t id : config.eos_token_ids) ends.insert(static_cast<TokenId>(id));
+  if (tokenizer.eos()) ends.insert(*tokenizer.eos());
+  return ends;
+}
+
+}  // namespace
+
+std::string_view stop_reason_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::kLength:
+      return "length";
+    case StopReason::kEos:
+      return "eos";
+    case StopReason::kStopString:
+      return "stop";
+  }
+  check_failed(__FILE__, __LINE__, "known reason");
+}
+
+double Generated::prefill_tps() const {
+  return prefill_seconds > 0 ? static_cast<double>(prompt_tokens) / prefill_seconds : 0;
+}
+
+double Generated::decode_tps() const {
+  return decode_seconds > 0 && new_ids.size() > 1 ? static_cast<double>(new_ids.size() - 1) / decode_seconds : 0;
+}
+
+Generated generate(ModelWeights& weights, const Tokenizer& tokenizer, std::string_view prompt,
+                   const GenerateOptions& options, const std::function<void(std::string_view)>& on_text, Log& log) {
+  Sampler sampler(options.sampler);
+  StopStrings stop(options.stop);
+  std::vector<TokenId> ids = encode_prompt(tokenizer, prompt, log);
+  const auto prompt_tokens = static_cast<int64_t>(ids.size());
+  check_lengths(prompt_tokens, options.max_new_tokens, weights.config().max_context);
+  const std::unordered_set<TokenId> ends = end_tokens(weights.config(), tokenizer);
+  // The last new token is never read.
+  DecodeSession session(weights, prompt_tokens + options.max_new_tokens - 1);
+
+  Generated result;
+  result.prompt_tokens = prompt_tokens;
+  StreamDecoder decoder(tokenizer);  // one for all tokens: what a token looks like depends on those before it
+  for (const TokenId id : ids) result.prompt += decoder.push(id);
+  on_text(result.prompt);
+  const auto emit = [&](const std::string& text) {
+    if (text.empty()) return;
+    result.completion += text;
+    on_text(text);
+  };
+
+  auto start = Clock::now();
+  std::span<const float> logits = session.push(ids);
+  for (int64_t i = 0; i < options.max_new_tokens; ++i) {
+    throw_if_stopped();
+    std::vector<float> allowed(logits.begin(), logits.end());
+    for (const TokenId id : ends) {
+      if (options.ignore_eos && id >= 0 && static_cast<size_t>(id) < allowed.size()) {
+        allowed[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
+      }
+    }
+    const TokenId next = sampler.sample(allowed, ids);
+    if (i == 0) {
+      result.prefill_seconds = seconds_since(start);
+      start = Clock::now();
+    }
+    ids.push_back(next);
+    result.new_ids.push_back(next);
+    result.decode_seconds = i > 0 ? seconds_since(start) : 0;
+    if (ends.contains(next)) {
+      result.stop_reason = StopReason::kEos;
+      break;
+    }
+    emit(stop.push(decoder.push(next)));
+    if (stop.found()) {
+      result.stop_reason = StopReason::kStopString;
+      break;
+    }
+    if (i + 1 < options.max_new_tokens) logits = session.push({&ids.back(), 1});
+  }
+  if (!stop.found()) {
+    emit(stop.push(decoder.finish()));
+    if (stop.found()) result.stop_reason = StopReason::kStopString;
+  }
+  emit(stop.finish());
+  return result;
+}
+
+}  // namespace scalebits
