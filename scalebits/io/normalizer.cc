@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/io/normalizer.h"
 
+#include <algorithm>
 #include <type_traits>
 
 namespace scalebits {
@@ -10,12 +11,12 @@ Replace::Replace(const Component& component)
       content_(component.text("content")),
       where_(component.file()) {}
 
-std::string Replace::apply(std::string_view text) const {
+std::string Replace::apply(std::string_view text, size_t max_bytes) const {
   const std::vector<Regex::Span> matches = pattern_.find_all(text);
   // At most 2^31 matches of at most 2^30 bytes (the cap on the file): no overflow.
-  if (text.size() + matches.size() * content_.size() > kMaxTextBytes) {
-    fail<FormatError>(where_, "Replace: got a result of more than {} bytes, expected less. Split the text.",
-                      kMaxTextBytes);
+  if (text.size() + matches.size() * content_.size() > max_bytes) {
+    fail<FormatError>(where_, "Replace: got {} matches of {} bytes each, expected a result of at most {} bytes.",
+                      matches.size(), content_.size(), max_bytes);
   }
   std::string result;
   result.reserve(text.size() + matches.size() * content_.size());
@@ -53,6 +54,8 @@ void Normalizer::read(const Component& component, int depth) {
 }
 
 std::string Normalizer::apply(std::string_view text) const {
+  // Real normalizers at most triple a text; a chain of replacements could double it a thousand times.
+  const size_t max_bytes = std::min(kMaxTextBytes, 64 * text.size() + (size_t{1} << 16));
   std::string result(text);
   for (const auto& step : steps_) {
     std::visit(
@@ -61,7 +64,7 @@ std::string Normalizer::apply(std::string_view text) const {
           if constexpr (std::is_same_v<Step, Prepend>) {
             if (!result.empty()) result.insert(0, s.text);
           } else if constexpr (std::is_same_v<Step, Replace>) {
-            result = s.apply(result);
+            result = s.apply(result, max_bytes);
           } else {
             result = normalize(result, s);
           }

@@ -17,8 +17,8 @@ namespace scalebits {
 class Replace {
  public:
   explicit Replace(const Component& component);
-  /// @throws FormatError when the result would pass `kMaxTextBytes`
-  [[nodiscard]] std::string apply(std::string_view text) const;
+  /// @throws FormatError when the result would have more than `max_bytes`
+  [[nodiscard]] std::string apply(std::string_view text, size_t max_bytes) const;
 
  private:
   Regex pattern_;
@@ -36,6 +36,7 @@ class Normalizer {
   /// @throws FormatError, Unsupported (names the normalizer)
   explicit Normalizer(const Component& component);
   [[nodiscard]] bool is_identity() const { return steps_.empty(); }
+  /// @throws FormatError when a few steps in a row blow the text up beyond any sane use
   [[nodiscard]] std::string apply(std::string_view text) const;
 
  private:

@@ -8,6 +8,8 @@ namespace scalebits {
 namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
+/// Tokens have at most 2^16 bytes; replacements must not turn one into a text.
+constexpr size_t kMaxTokenBytes = 1 << 20;
 constexpr std::string_view kKnown = "Sequence, Replace, ByteFallback, Fuse, Strip, ByteLevel or Metaspace";
 
 char32_t read_character(const Component& component) {
@@ -99,7 +101,7 @@ void TokenDecoder::push(State& state, std::string_view token, std::string& out) 
       break;
     case Kind::kSequence: {
       std::string replaced;
-      for (const Replace& replace : replaces_) token = replaced = replace.apply(token);
+      for (const Replace& replace : replaces_) token = replaced = replace.apply(token, kMaxTokenBytes);
       const int byte = byte_fallback_ ? fallback_byte(token) : -1;
       if (byte >= 0) {
         state.byte_run_ += static_cast<char>(byte);
