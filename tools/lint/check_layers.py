@@ -30,8 +30,12 @@ LIBRARIES = {
 
 # An ISA file is compiled with flags of its own: an inline function of any other header would leak out of it with these
 # instructions inside. What it may include, besides intrinsics:
-ISA_FILE = re.compile(r"scalebits/kernels/[^/]*avx[^/]*\.cc")
-ISA_INCLUDES = re.compile(r"immintrin\.h|cstddef|cstdint|scalebits/kernels/(kernels\.h|isa_\w+\.inl|\w*avx\w*\.h)")
+ISA_FILE = re.compile(r"scalebits/(kernels|quantize)/[^/]*avx[^/]*\.cc")
+ISA_INCLUDES = re.compile(r"immintrin\.h|cstddef|cstdint|"
+                          r"scalebits/(kernels|quantize)/(kernels\.h|isa_\w+\.inl|\w*avx\w*\.h)")
+
+# Written by the build: in no folder of the repository.
+GENERATED = ("scalebits_build_info.inl",)
 
 # Words that belong to the build files alone: which file is linked decides, not a macro.
 CMAKE_WORDS = ("SCALEBITS_CUDA",)
@@ -49,7 +53,7 @@ def layer_of(path):
 
 def check_include(report, root, path, line, quoted, target):
     layer, target_layer = layer_of(path), layer_of(target)
-    if quoted and not (root / target).is_file():
+    if quoted and target not in GENERATED and not (root / target).is_file():
         report.add(path, line, f'"{target}" is not a file; paths in quotes are relative to the repository root')
     if layer is not None and target_layer is not None and target_layer > layer:
         report.add(path, line, f"layer {LAYERS[layer]} may not include {target}: it is to its right")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Proves that every lint rule can fail: each bad snippet must be reported at its line, and the good tree must pass."""
 import pathlib
+import platform
 import shutil
 import subprocess
 import sys
@@ -174,7 +175,7 @@ class Registered(unittest.TestCase):
         self.assertEqual(self.run_check(source, [], layer="model")[0], 1)
 
 
-@unittest.skipUnless(shutil.which("g++") and shutil.which("nm"), "needs g++ and nm")
+@unittest.skipUnless(shutil.which("g++") and shutil.which("objdump"), "needs g++ and binutils")
 class IsaSymbols(unittest.TestCase):
     def run_check(self, name, source):
         with tempfile.TemporaryDirectory() as folder:
@@ -201,9 +202,38 @@ class IsaSymbols(unittest.TestCase):
                 self.assertEqual(status, 1)
                 self.assertIn("is outside scalebits::avx", output)
 
+    def test_leak_with_the_namespace_in_a_template_argument_is_reported(self):
+        source = ("template <class T> T f(T x) { return x; } namespace scalebits::avx2 "
+                  "{ struct A {}; int g(int x) { f(A{}); return x; } }")
+        status, output = self.run_check("avx2.cc", source)
+        self.assertEqual((status, output.count("\n")), (1, 1))
+        self.assertIn("f<scalebits::avx2::A>", output)
+
+    @unittest.skipUnless(platform.machine() == "x86_64", "x86-64 code")
+    def test_target_attributes_belong_in_the_namespace(self):
+        function = "__attribute__((target(\"avx2\"))) void f(float (&x)[64]) { for (float& v : x) v *= 2; }"
+        for source, expected in (
+                (f"namespace scalebits {{ namespace {{ namespace avx2 {{ {function} }} }} void g(float (&x)[64]) "
+                 "{ avx2::f(x); } }", 0),
+                (f"namespace scalebits::avx2 {{ {function} }}", 0),
+                (f"namespace scalebits {{ {function} }}", 1),
+                (f"namespace scalebits {{ inline {function} namespace avx2 {{ void g(float (&x)[64]) {{ f(x); }} }} }}", 1),
+                (f"namespace other::avx2 {{ {function} }}", 1)):
+            with self.subTest(source):
+                status, output = self.run_check("sums.cc", source)
+                self.assertEqual((status, output.count("has AVX instructions")), (expected, expected))
+
+    def test_unreadable_objects_fail(self):
+        for name in ("avx2.cc.o", "sums.cc.o"):
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / name
+                path.write_text("no object")
+                done = subprocess.run(["sh", LINT / "check_isa_symbols.sh", path], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 1)
+
     def test_no_objects_passes_and_says_so(self):
         done = subprocess.run(["sh", LINT / "check_isa_symbols.sh", "/no/such/*avx*.o"], capture_output=True, text=True)
-        self.assertEqual((done.returncode, done.stdout), (0, "check_isa_symbols: no ISA objects\n"))
+        self.assertEqual((done.returncode, done.stdout), (0, "check_isa_symbols: no objects\n"))
 
 
 if __name__ == "__main__":
