@@ -62,5 +62,7 @@ void add_generate(CLI::App& app, Invocation& invocation);
 void add_tokenize(CLI::App& app, Invocation& invocation);
 void add_inspect(CLI::App& app, Invocation& invocation);
 void add_verify(CLI::App& app, Invocation& invocation);
+void add_quantize(CLI::App& app, Invocation& invocation);
+void add_export(CLI::App& app, Invocation& invocation);
 
 }  // namespace scalebits::cli

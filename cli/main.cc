@@ -68,11 +68,13 @@ int main(int argc, char** argv) {
   app.name("scalebits");
   app.set_version_flag("--version", fmt::format("scalebits {} ({})", program_version(), program_commit()));
   app.require_subcommand(1);
+  add_quantize(app, invocation);
   add_eval(app, invocation);
   add_generate(app, invocation);
   add_tokenize(app, invocation);
   add_inspect(app, invocation);
   add_verify(app, invocation);
+  add_export(app, invocation);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

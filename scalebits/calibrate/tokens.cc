@@ -17,6 +17,13 @@ namespace {
 /// Sequences generated together by one task: shares each weight read between them.
 constexpr int64_t kSampleBatch = 16;
 
+void check_options(const CalibOptions& options) {
+  if (options.seqlen < 2) fail<InvalidArgument>("--seqlen", "got {}, expected at least 2", options.seqlen);
+  if (options.nsamples < 2) {
+    fail<InvalidArgument>("--nsamples", "got {}, expected at least 2: one for gradients, one held out", options.nsamples);
+  }
+}
+
 /// The first `n` entries of a seeded shuffle of 0..total-1.
 std::vector<size_t> draw_indices(size_t total, size_t n, uint64_t seed) {
   std::vector<size_t> order(total);
@@ -74,10 +81,16 @@ void sample_batch(const ModelWeights& weights, const std::vector<DecoderLayer>& 
   }
 }
 
+/// bf16 products are fast only where the instruction set has them or oneDNN can mimic them.
+at::ScalarType sampling_dtype(const ModelConfig& config) {
+  return config.stored_dtype == "bfloat16" && __builtin_cpu_supports("avx512bw") ? at::kBFloat16 : at::kFloat;
+}
+
 }  // namespace
 
 std::vector<Sequence> sequences_from_documents(const Tokenizer& tokenizer, const std::vector<std::string>& documents,
                                                const CalibOptions& options, const std::string& where, Log& log) {
+  check_options(options);
   Sequence all;
   for (const std::string& document : documents) {
     const std::vector<TokenId> ids = tokenizer.encode(document, /*special=*/false);
@@ -105,8 +118,10 @@ std::vector<Sequence> sequences_from_documents(const Tokenizer& tokenizer, const
   return sequences;
 }
 
-std::vector<Sequence> sample_sequences(ModelWeights& weights, const Tokenizer& tokenizer, const CalibOptions& options,
-                                       Log& log) {
+std::vector<Sequence> sample_sequences(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelConfig& config,
+                                       const Tokenizer& tokenizer, const CalibOptions& options, Log& log) {
+  check_options(options);
+  DenseWeights weights(checkpoint, config, {}, sampling_dtype(config));
   std::vector<Sequence> sequences(static_cast<size_t>(options.nsamples));
   const RopeTable rope(weights.config(), options.seqlen);
   weights.keep_layers();

@@ -27,14 +27,15 @@ struct CalibOptions {
 /// Windows of `seqlen` ids: documents are tokenized and joined, cut into consecutive windows (BOS first in each where the
 /// tokenizer puts it there), and `nsamples` of them are drawn by the seed. A tail shorter than a window is dropped. Fewer
 /// windows than asked for: all are used, with a warning.
-/// @throws FormatError when the text is too short for two windows
+/// @throws FormatError when the text is too short for two windows; InvalidArgument for nsamples or seqlen below 2
 std::vector<Sequence> sequences_from_documents(const Tokenizer& tokenizer, const std::vector<std::string>& documents,
                                                const CalibOptions& options, const std::string& where, Log& log);
 
 /// Sequences sampled from the model at temperature 1, from BOS (or a random id where there is none); EOS starts a new
 /// document inside the sequence. Data-free calibration as in LLM-QAT (arXiv 2305.17888, section 3.1).
-std::vector<Sequence> sample_sequences(ModelWeights& weights, const Tokenizer& tokenizer, const CalibOptions& options,
-                                       Log& log);
+/// The weights are read where they lie in the mapped file when it holds bf16 or f32.
+std::vector<Sequence> sample_sequences(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelConfig& config,
+                                       const Tokenizer& tokenizer, const CalibOptions& options, Log& log);
 
 /// Every fourth sequence is held out (at least one of each kind).
 CalibSet split_calibration(std::vector<Sequence> sequences, std::string source);

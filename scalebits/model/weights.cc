@@ -105,9 +105,24 @@ at::Tensor DenseWeights::bias(int64_t layer, Proj p) const {
   return stored.defined() ? permute_dim(stored, 0, folded_order(config(), order_, layer, p).rows) : stored;
 }
 
+at::Tensor DenseWeights::mapped_weight(int64_t layer, Proj p) const {
+  const LinearShape shape = linear_shape(config(), p);
+  const std::vector<int64_t> sizes = {shape.out_features, shape.in_features};
+  const TensorView& stored = checkpoint().get(linear_name(layer, p) + ".weight", sizes);
+  const bool same = (stored.dtype == DType::kBF16 && dtype() == at::kBFloat16) ||
+                    (stored.dtype == DType::kF32 && dtype() == at::kFloat);
+  const RowColOrder perm = folded_order(config(), order_, layer, p);
+  const auto address = reinterpret_cast<uintptr_t>(stored.bytes.data());
+  if (!same || !perm.rows.empty() || !perm.cols.empty() || address % 4 != 0) return {};
+  const auto owner = shared_checkpoint();
+  return at::from_blob(const_cast<std::byte*>(stored.bytes.data()), sizes, [owner](void*) {}, at::TensorOptions(dtype()));
+}
+
 std::shared_ptr<const Linear> DenseWeights::linear(int64_t layer, Proj p) const {
   const at::Tensor b = bias(layer, p);
-  return std::make_shared<DenseLinear>(weight(layer, p).to(dtype()), b.defined() ? b.to(dtype()) : b);
+  at::Tensor w = kept() ? mapped_weight(layer, p) : at::Tensor();
+  if (!w.defined()) w = weight(layer, p).to(dtype());
+  return std::make_shared<DenseLinear>(w, b.defined() ? b.to(dtype()) : b);
 }
 
 std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype) {

@@ -49,6 +49,7 @@ class ModelWeights {
   /// f32 copy of a stored tensor, of exactly this shape; its pages leave the resident set.
   [[nodiscard]] at::Tensor load(const std::string& name, std::vector<int64_t> shape) const;
   [[nodiscard]] at::Tensor load_bias(int64_t layer, Proj p) const;
+  [[nodiscard]] bool kept() const { return !kept_.empty(); }
 
  private:
   std::shared_ptr<const Checkpoint> checkpoint_;
@@ -74,6 +75,10 @@ class DenseWeights : public ModelWeights {
   [[nodiscard]] const FoldedOrder& order() const { return order_; }
 
  private:
+  /// The stored bytes themselves where they are what is wanted (dtype, order, alignment), else undefined. Not checked for
+  /// NaN. Layers that are kept for long use it, so that they take no memory beside the mapped file.
+  [[nodiscard]] at::Tensor mapped_weight(int64_t layer, Proj p) const;
+
   FoldedOrder order_;
 };
 

@@ -8,6 +8,7 @@
 #include "scalebits/base/errors.h"
 #include "scalebits/base/interrupt.h"
 #include "scalebits/base/rng.h"
+#include "scalebits/calibrate/stats_file.h"
 
 namespace scalebits {
 namespace {
@@ -16,6 +17,8 @@ namespace {
 constexpr double kFirstBatch = 0.10;
 constexpr double kLastBatch = 0.002;
 constexpr double kLargestBatch = 0.25;
+/// The first batch once the budget is used up and every move up must be paid for by one down.
+constexpr double kFirstSwap = 0.06;
 
 class Search {
  public:
@@ -34,21 +37,28 @@ class Search {
 
   SearchResult run(const SearchState* resume, const std::function<void(const SearchState&)>& save) {
     if (resume != nullptr) state_ = *resume;
-    if (options_.loss == LossKind::kKl) {
-      const DenseWeights dense(checkpoint_, config_);
-      gradient_reference_ = reference_hidden(dense, calib_.gradient);
-      heldout_reference_ = reference_hidden(dense, calib_.heldout);
-    }
+    const DenseWeights dense(checkpoint_, config_);
+    heldout_reference_ = reference_hidden(dense, calib_.heldout);
+    if (options_.loss == LossKind::kKl) gradient_reference_ = reference_hidden(dense, calib_.gradient);
     if (resume == nullptr) begin(save);
-    else open(state_.order);
+    else resume_from(state_);
     if (options_.method == Method::kSearch || options_.method == Method::kMatrix) iterate(save);
-    return {state_.order, state_.widths, state_.heldout, widths_bytes(layers_, state_.widths), state_.trace};
+    const double kl = options_.loss == LossKind::kKl
+                          ? state_.heldout
+                          : mean_loss(LossKind::kKl, *weights_, calib_.heldout, heldout_reference_);
+    return {state_.order, state_.widths, state_.heldout, kl, widths_bytes(layers_, state_.widths), state_.trace};
   }
 
  private:
   void open(FoldedOrder order) {
     weights_ = std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, std::move(order)),
                                                   layers_, quantizer_);
+  }
+
+  void resume_from(const SearchState& state) {
+    open(state.order);
+    apply(state.widths);
+    log_.info("resuming after iteration {}: held-out loss {:.5f} nats", state.iteration, state.heldout);
   }
 
   void apply(const Widths& widths) {
@@ -80,7 +90,7 @@ class Search {
     if (options_.reorder != Reorder::kNone) {
       log_.info("reordering channels");
       if (!threshold) weights_->set_uniform(floor_bits(layers_, budget_));
-      const PassResult scores = gradient(threshold ? LossKind::kCe : options_.loss, 0);
+      const PassResult scores = first_gradient();
       state_.order = folded_order_by_score(*weights_, scores, options_.reorder,
                                            threshold ? ChannelScore::kFisher : ChannelScore::kElement);
       open(state_.order);
@@ -93,6 +103,23 @@ class Search {
     if (save) save(state_);
   }
 
+  /// Sensitivities in the stored channel order at the floor width (threshold: at full precision): the statistics that
+  /// --stats keeps.
+  PassResult first_gradient() {
+    if (!options_.stats.empty()) {
+      if (auto stored = load_stats(options_.stats, layers_, options_.stats_fingerprint)) {
+        log_.info("statistics read from {}", options_.stats.string());
+        return std::move(*stored);
+      }
+    }
+    PassResult scores = gradient(options_.method == Method::kThreshold ? LossKind::kCe : options_.loss, 0);
+    if (!options_.stats.empty()) {
+      save_stats(options_.stats, scores, layers_, options_.stats_fingerprint);
+      log_.info("statistics written to {}", options_.stats.string());
+    }
+    return scores;
+  }
+
   Widths first_widths() {
     std::vector<BlockRef> order = all_blocks(layers_);
     switch (options_.method) {
@@ -103,7 +130,7 @@ class Search {
       }
       case Method::kThreshold: {
         // Mean squared gradient of the cross-entropy at full precision (SFMP, arXiv 2602.01027): widths are 0 here.
-        const PassResult scores = gradient(LossKind::kCe, 0);
+        const PassResult scores = options_.reorder == Reorder::kNone ? first_gradient() : gradient(LossKind::kCe, 0);
         const auto salience = [&](const BlockRef& r) {
           const BlockGrid& grid = layers_.items[r.item].grid;
           const Extent rows = grid.rows(r.block / grid.col_blocks()), cols = grid.cols(r.block % grid.col_blocks());
@@ -169,6 +196,11 @@ class Search {
     return widths;
   }
 
+  PassResult gradient_at(int64_t iteration) {
+    if (iteration == 0 && options_.reorder == Reorder::kNone) return first_gradient();
+    return gradient(options_.loss, iteration);
+  }
+
   void iterate(const std::function<void(const SearchState&)>& save) {
     const auto n = static_cast<double>(n_units());
     PassResult scores;
@@ -177,7 +209,8 @@ class Search {
       throw_if_stopped();
       log_.progress("search", state_.iteration, options_.max_iterations);
       const auto start = std::chrono::steady_clock::now();
-      if (!fresh) scores = gradient(options_.loss, state_.iteration);
+      // A dropped batch leaves the widths, and so the gradient, as they were.
+      if (!fresh) scores = gradient_at(state_.fresh_gradient);
       fresh = true;
       const int64_t bytes = widths_bytes(layers_, state_.widths);
       const Moves moves = select_moves(units(scores), budget_ - bytes, state_.batch);
@@ -185,7 +218,6 @@ class Search {
       const Widths candidate = moved(moves);
       apply(candidate);
       const double after = heldout();
-      // While the budget is not used up a batch is kept in any case: more bytes are what was asked for.
       const bool accepted = after < state_.heldout;
       TraceEntry entry{state_.iteration, scores.loss, state_.heldout, after, static_cast<int64_t>(moves.up.size()),
                        static_cast<int64_t>(moves.down.size()), moves.predicted_gain, accepted, bytes, 0.0};
@@ -193,8 +225,11 @@ class Search {
         state_.widths = candidate;
         state_.heldout = after;
         entry.bytes = bytes + moves.bytes;
+        const bool filled = !moves.down.empty() && budget_ - bytes > budget_ / 100;
         state_.batch = std::min(state_.batch * 3 / 2, std::max<int64_t>(1, static_cast<int64_t>(kLargestBatch * n)));
+        if (filled) state_.batch = std::min(state_.batch, std::max<int64_t>(1, static_cast<int64_t>(kFirstSwap * n)));
         fresh = false;
+        state_.fresh_gradient = state_.iteration + 1;
       } else {
         apply(state_.widths);
         state_.batch /= 2;

@@ -28,6 +28,10 @@ struct SearchOptions {
   int64_t max_iterations = 30;
   int64_t slice = 24;  ///< sequences for one gradient
   uint64_t seed = 0;
+  /// Sensitivities at the starting widths are read from here when the fingerprint fits, else measured and written here;
+  /// empty = neither.
+  std::filesystem::path stats;
+  std::string stats_fingerprint;
   PassOptions pass;
 };
 
@@ -50,6 +54,7 @@ struct SearchState {
   double heldout = 0;
   int64_t batch = 0;          ///< most up moves at once
   int64_t iteration = 0;
+  int64_t fresh_gradient = 0;  ///< iteration whose gradient slice belongs to the current widths
   bool finished = false;
   std::vector<TraceEntry> trace;
 };
@@ -57,7 +62,8 @@ struct SearchState {
 struct SearchResult {
   FoldedOrder order;
   Widths widths;
-  double heldout_loss = 0;   ///< nats per position
+  double heldout_loss = 0;   ///< nats per position, of the loss searched with
+  double heldout_kl = 0;     ///< nats per position, from the full-precision model
   int64_t bytes = 0;
   std::vector<TraceEntry> trace;
 };

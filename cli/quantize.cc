@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/resource.h>
+
+#include <CLI/Option.hpp>
+#include <CLI/Validators.hpp>
+#include <chrono>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/quantize_job.h"
+#include "scalebits/base/errors.h"
+
+namespace scalebits::cli {
+namespace {
+
+int64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+Json run_quantize(const QuantizeOptions& o, Session& session) {
+  const auto start = std::chrono::steady_clock::now();
+  QuantizeJob job(o, session.log);
+  job.print_sizes();
+  if (o.dry_run) return job.sizes_json();
+  Json result = job.run();
+  result["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result["peak_rss_bytes"] = peak_rss_bytes();
+  print_line("time          {:.1f} s, peak memory {:.2f} GB", result["seconds"].get<double>(),
+             static_cast<double>(peak_rss_bytes()) / 1e9);
+  return result;
+}
+
+void add_budget_flags(CLI::App* command, QuantizeOptions& o) {
+  CLI::Option_group* budget = command->add_option_group("Budget", "exactly one of these, or --plan");
+  budget
+      ->add_option("--target-bpw,--avg-bits", o.target_bpw,
+                   "Bits per weight of the quantized linear layers, every byte counted (codes, scales, zeros, width "
+                   "map, permutations, padding); never exceeded")
+      ->type_name("BPW");
+  budget
+      ->add_option("--target-size", o.target_size,
+                   "Bytes of all weight files together, with suffix k, M, G (powers of 1000) or Ki, Mi, Gi; never "
+                   "exceeded")
+      ->type_name("SIZE");
+  budget->add_option("--plan", o.plan, "Apply a plan.json made before for the same model; no search")
+      ->type_name("FILE");
+  budget->require_option(1);
+}
+
+void add_method_flags(CLI::App* command, QuantizeOptions& o) {
+  command->add_option("--block", o.block, "Rows x columns that share one width: multiples of 16 and of the group size")
+      ->type_name("RxC")
+      ->capture_default_str();
+  command->add_option("--group-size", o.group_size, "Columns that share one scale and zero point; a multiple of 4")
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      ->add_option("--method", o.method,
+                   "search: per block, by gradients at the quantized weights; matrix: the same with one width per "
+                   "matrix; uniform: two neighbouring widths in model order; threshold: the same by squared gradient "
+                   "at full precision; random")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      ->add_option("--score", o.score,
+                   "exact: signed gain of the exact move, with curvature for moves down; paper: |g (W - Q(W))|; "
+                   "fisher: squared gradient times squared error")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command->add_option("--reorder", o.reorder, "Channel orders folded into the weights: none, rows, cols, both")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command->add_option("--quantizer", o.quantizer, "clip: least squared error; rtn: min-max")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command->add_option("--loss", o.loss, "kl: divergence from the full-precision model; ce: cross-entropy of the text")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command->add_option("--iterations", o.iterations, "Most iterations of the search")
+      ->check(CLI::Range(0, 10000))
+      ->capture_default_str();
+  command
+      ->add_option("--ignore", o.ignore,
+                   "Leave linear layers whose name matches this regular expression dense (repeatable)")
+      ->type_name("REGEX");
+}
+
+void add_calibration_flags(CLI::App* command, QuantizeOptions& o) {
+  command
+      ->add_option("--calib", o.calib,
+                   "Calibration text: a UTF-8 file, a .jsonl with a field `text`, or self: sampled from the model")
+      ->type_name("FILE|self")
+      ->capture_default_str();
+  command->add_option("--nsamples", o.nsamples, "Calibration sequences; a quarter of them is held out for acceptance")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--seqlen", o.seqlen, "Tokens of each, clipped to the model's context")
+      ->check(CLI::Range(8, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--seed", o.seed, "Of the sampling, and of --method random")->capture_default_str();
+  command->add_option("--stats", o.stats, "Keep the first sensitivities here and use them again when they fit")
+      ->type_name("FILE");
+}
+
+void add_running_flags(CLI::App* command, QuantizeOptions& o) {
+  command->add_option("--work", o.work, "Where a stopped run leaves its state (default: OUT.work, removed at the end)")
+      ->type_name("DIR");
+  command->add_option("--resume", o.resume, "auto: go on from a state that fits; required: or fail; never")
+      ->check(CLI::IsMember({"auto", "required", "never"}))
+      ->type_name("MODE")
+      ->capture_default_str();
+  command
+      ->add_option("--max-ram", o.max_ram,
+                   "Keep the estimated peak memory below this; activations go to a file in the work directory first")
+      ->type_name("SIZE");
+  command->add_option("--device", o.device, "cpu")
+      ->check(CLI::IsMember({"cpu"}))
+      ->type_name("NAME")
+      ->capture_default_str();
+  command->add_flag("--dry-run", o.dry_run, "Print sizes, the reachable interval and the memory estimate, and stop");
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, Invocation& invocation) {
+  const auto options = std::make_shared<QuantizeOptions>();
+  CLI::App* command =
+      add_command(app, "quantize", "Find the best widths for a budget and write a packed checkpoint", invocation);
+  command->add_option("MODEL", options->model, "Directory of a dense Hugging Face checkpoint")->required();
+  command->add_option("-o,--output", options->output, "Directory to write; replaced if scalebits wrote it before")
+      ->type_name("OUT");
+  add_budget_flags(command, *options);
+  add_method_flags(command, *options);
+  add_calibration_flags(command, *options);
+  add_running_flags(command, *options);
+  on_run(command, invocation, [options](Session& session) {
+    if (options->output.empty() && !options->dry_run)
+      fail<InvalidArgument>("-o", "missing, expected an output directory.");
+    return run_quantize(*options, session);
+  });
+}
+
+}  // namespace scalebits::cli

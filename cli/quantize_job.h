@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The quantize command from end to end: calibrate, search, pack.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "scalebits/io/file.h"
+#include "scalebits/io/json.h"
+#include "scalebits/pack/pack.h"
+#include "scalebits/search/memory.h"
+#include "scalebits/search/search.h"
+
+namespace scalebits::cli {
+
+struct QuantizeOptions {
+  std::string model, output;
+  double target_bpw = 0.0;
+  std::string target_size, plan;
+  std::string block = "128x128";
+  int group_size = 128;
+  std::string method = "search", score = "exact", reorder = "both", quantizer = "clip", loss = "kl";
+  int64_t iterations = 30;
+  std::vector<std::string> ignore;
+  std::string calib = "self";
+  int64_t nsamples = 128, seqlen = 2048;
+  uint64_t seed = 0;
+  std::string stats, work, resume = "auto", max_ram, device = "cpu";
+  bool dry_run = false;
+};
+
+/// "12.5G" -> bytes. @throws InvalidArgument naming the flag
+int64_t parse_size(const std::string& text, const char* flag);
+
+class QuantizeJob {
+ public:
+  /// Opens the model and checks every option before any work is done.
+  QuantizeJob(const QuantizeOptions& options, Log& log);
+
+  void print_sizes() const;
+  [[nodiscard]] Json sizes_json() const;
+  /// @return the record's result, but for time and memory
+  Json run();
+
+ private:
+  void set_budget();
+  void plan_memory();
+  [[nodiscard]] Plan uniform_plan(int bits) const;
+  CalibSet calibration();
+  Plan search(const CalibSet& calib, SearchResult& result);
+  [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
+  std::optional<SearchState> resume_state(const std::string& fingerprint);
+  [[nodiscard]] double bpw_of(int64_t bytes) const;
+
+  QuantizeOptions o_;
+  Log& log_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  ModelConfig config_;
+  std::string fingerprint_;
+  BlockSpec spec_;
+  QuantizedLayers layers_;
+  SearchOptions search_;
+  std::optional<Plan> plan_;
+  int64_t seqlen_ = 0;
+  int64_t budget_ = 0;
+  MemoryEstimate memory_;
+  std::filesystem::path work_;
+};
+
+}  // namespace scalebits::cli

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/pack/pack.h"
+
+#include <algorithm>
+#include <map>
+
+#include "scalebits/base/errors.h"
+#include "scalebits/base/hash.h"
+#include "scalebits/base/interrupt.h"
+#include "scalebits/base/parallel.h"
+#include "scalebits/io/checkpoint_writer.h"
+#include "scalebits/io/packed_config.h"
+#include "scalebits/io/plan_file.h"
+#include "scalebits/pack/tensor_bytes.h"
+#include "scalebits/quantize/quantizer.h"
+
+namespace scalebits {
+namespace {
+
+/// Rows of a large dense tensor that are permuted and written at once.
+constexpr int64_t kRowsAtOnce = 4096;
+
+const LinearPlan* find_linear(const Plan& plan, const std::string& weight_name) {
+  for (const LinearPlan& linear : plan.linears) {
+    if (weight_name == linear.name + ".weight") return &linear;
+  }
+  return nullptr;
+}
+
+/// Where a tensor of the dense checkpoint stands: a linear layer, or a tensor with residual channels in some dimension.
+struct Place {
+  int64_t layer = -1;
+  std::optional<Proj> proj;
+  int residual_dim = -1;  ///< dimension whose channels are the residual stream's
+};
+
+std::map<std::string, Place> places(const ModelConfig& config) {
+  std::map<std::string, Place> map = {{kEmbedName, {-1, {}, 1}}, {kHeadName, {-1, {}, 1}}, {kFinalNormName, {-1, {}, 0}}};
+  for (int64_t l = 0; l < config.n_layers; ++l) {
+    map[attn_norm_name(l)] = {l, {}, 0};
+    map[mlp_norm_name(l)] = {l, {}, 0};
+    for (const Proj p : kProjections) {
+      map[linear_name(l, p) + ".weight"] = {l, p, -1};
+      map[linear_name(l, p) + ".bias"] = {l, p, -1};
+    }
+  }
+  return map;
+}
+
+std::vector<TensorSpec> packed_specs(const LinearPlan& linear) {
+  int64_t codes = 0, scales = 0, zeros = 0;
+  for (int64_t b = 0; b < linear.grid.n_blocks(); ++b) {
+    codes += linear.grid.code_bytes(b, linear.bits[static_cast<size_t>(b)]);
+    zeros += linear.grid.zero_bytes(b, linear.bits[static_cast<size_t>(b)]);
+    scales += linear.grid.scale_bytes(b);
+  }
+  return {{linear.name + ".codes", DType::kU8, {codes}},
+          {linear.name + ".bits", DType::kU8, {linear.grid.row_blocks(), linear.grid.col_blocks()}},
+          {linear.name + ".scales", DType::kF16, {scales / 2}},
+          {linear.name + ".zeros", DType::kU8, {zeros}}};
+}
+
+/// Tensors of the packed checkpoint, in the order of the dense one's files.
+std::vector<TensorSpec> all_specs(const Checkpoint& dense, const Plan& plan) {
+  std::vector<TensorSpec> specs;
+  for (const SafetensorsFile& file : dense.files()) {
+    for (const TensorView& tensor : file.tensors()) {
+      if (const LinearPlan* linear = find_linear(plan, tensor.name)) {
+        const auto packed = packed_specs(*linear);
+        specs.insert(specs.end(), packed.begin(), packed.end());
+      } else {
+        specs.push_back({tensor.name, tensor.dtype, tensor.shape});
+      }
+    }
+  }
+  return specs;
+}
+
+bool is_float(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
+
+/// Packs one linear layer, its weight already in the folded order.
+PackedMatrix pack_linear(const LinearPlan& linear, const at::Tensor& weight, const GroupQuantizer& quantizer) {
+  const BlockGrid& grid = linear.grid;
+  PackedMatrix packed(grid, linear.bits);
+  parallel_for(grid.n_blocks(), [&](int64_t block) {
+    const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
+    const int64_t group = grid.spec().group_size, groups = grid.groups(block % grid.col_blocks());
+    const int bits = linear.bits[static_cast<size_t>(block)];
+    std::vector<uint8_t> codes(static_cast<size_t>(rows.count * cols.count));
+    std::vector<GroupParams> params(static_cast<size_t>(rows.count * groups));
+    for (int64_t r = 0; r < rows.count; ++r) {
+      const float* row = weight.data_ptr<float>() + (rows.first + r) * grid.in_features() + cols.first;
+      for (int64_t g = 0; g < groups; ++g) {
+        const auto n = static_cast<size_t>(std::min(group, cols.count - g * group));
+        const std::span<const float> w(row + g * group, n);
+        GroupParams& p = params[static_cast<size_t>(r * groups + g)];
+        p = quantizer.fit(w, {}, bits);
+        quantize_row(w, p, bits, {codes.data() + r * cols.count + g * group, n});
+      }
+    }
+    packed.set_block(block, codes, params);
+  });
+  return packed;
+}
+
+class PackedWriter {
+ public:
+  PackedWriter(const DenseWeights& weights, const Plan& plan, const std::filesystem::path& dir, Log& log)
+      : weights_(weights),
+        plan_(plan),
+        quantizer_(group_quantizer(plan.quantizer)),
+        places_(places(weights.config())),
+        writer_(dir, all_specs(weights.checkpoint(), plan), /*checksums=*/true),
+        log_(log) {}
+
+  void run() {
+    int64_t done = 0;
+    const auto total = static_cast<int64_t>(weights_.checkpoint().names().size());
+    for (const SafetensorsFile& file : weights_.checkpoint().files()) {
+      for (const TensorView& tensor : file.tensors()) {
+        throw_if_stopped();
+        log_.progress("packing", done++, total);
+        write(tensor);
+        weights_.checkpoint().release(tensor);
+      }
+    }
+    writer_.finish();
+    log_.progress("packing", total, total);
+  }
+
+ private:
+  void write(const TensorView& tensor) {
+    const auto found = places_.find(tensor.name);
+    const Place place = found == places_.end() ? Place{} : found->second;
+    if (const LinearPlan* linear = find_linear(plan_, tensor.name)) {
+      write_packed(*linear, weights_.weight(place.layer, *place.proj));
+    } else if (place.proj) {
+      const at::Tensor t = tensor.name.ends_with(".bias") ? weights_.bias(place.layer, *place.proj)
+                                                          : weights_.weight(place.layer, *place.proj);
+      write_floats(tensor, t);
+    } else if (place.residual_dim >= 0 && !plan_.order.residual.empty()) {
+      write_permuted(tensor, place.residual_dim);
+    } else {
+      writer_.write(tensor.name, tensor.bytes);
+    }
+  }
+
+  void write_packed(const LinearPlan& linear, const at::Tensor& weight) {
+    const PackedMatrix packed = pack_linear(linear, weight, quantizer_);
+    const PackedView view = packed.view();
+    writer_.write(linear.name + ".codes", std::as_bytes(view.codes));
+    writer_.write(linear.name + ".bits", std::as_bytes(view.bits));
+    writer_.write(linear.name + ".scales", std::as_bytes(view.scales));
+    writer_.write(linear.name + ".zeros", std::as_bytes(view.zeros));
+  }
+
+  /// Values come back in the dtype they were stored in, so nothing is rounded.
+  void write_floats(const TensorView& tensor, const at::Tensor& values) {
+    const at::Tensor t = values.contiguous();
+    writer_.write(tensor.name, to_bytes({t.data_ptr<float>(), static_cast<size_t>(t.numel())}, tensor.dtype, tensor.name));
+  }
+
+  void write_permuted(const TensorView& tensor, int dim) {
+    const int64_t rows = dim == 1 ? tensor.shape.at(0) : 1, width = tensor.n_elements() / std::max<int64_t>(rows, 1);
+    for (int64_t first = 0; first < rows; first += kRowsAtOnce) {
+      const int64_t n = std::min(kRowsAtOnce, rows - first);
+      TensorView part = tensor;
+      part.shape = {n, width};
+      const auto row_bytes = static_cast<size_t>(width * dtype_bytes(tensor.dtype));
+      part.bytes = tensor.bytes.subspan(static_cast<size_t>(first) * row_bytes, static_cast<size_t>(n) * row_bytes);
+      at::Tensor t = at::empty({n, width}, at::kFloat);
+      read_floats(part, {t.data_ptr<float>(), static_cast<size_t>(t.numel())});
+      write_floats(tensor, permute_dim(t, 1, plan_.order.residual));
+    }
+  }
+
+  const DenseWeights& weights_;
+  const Plan& plan_;
+  const GroupQuantizer& quantizer_;
+  std::map<std::string, Place> places_;
+  CheckpointWriter writer_;
+  Log& log_;
+};
+
+}  // namespace
+
+PackedSize packed_size(const Checkpoint& dense, const ModelConfig& config, const Plan& plan) {
+  PackedSize size;
+  size.quantized_bytes = plan.bytes();
+  for (const SafetensorsFile& file : dense.files()) {
+    for (const TensorView& tensor : file.tensors()) {
+      if (find_linear(plan, tensor.name) == nullptr) size.dense_bytes += static_cast<int64_t>(tensor.bytes.size());
+    }
+  }
+  size.file_bytes = checkpoint_file_bytes(all_specs(dense, plan), /*checksums=*/true);
+  return size;
+}
+
+std::string model_fingerprint(const Checkpoint& checkpoint) {
+  Hasher hasher;
+  for (const std::string& name : checkpoint.names()) {
+    const TensorView& tensor = checkpoint.get(name);
+    hasher.update(fmt::format("{} {} {}\n", name, dtype_name(tensor.dtype), fmt::join(tensor.shape, "x")));
+    hasher.update(tensor.bytes);
+    checkpoint.release(tensor);
+  }
+  return hasher.hex();
+}
+
+void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::string& fingerprint) {
+  check_plan(plan);
+  if (plan.model_fingerprint != fingerprint) {
+    fail<InvalidArgument>("plan", "model: got a plan for fingerprint {}, expected {}. It was made for another model.",
+                          plan.model_fingerprint, fingerprint);
+  }
+  check_folded_order(config, plan.order);
+  std::map<std::string, LinearShape> shapes;
+  for (int64_t l = 0; l < config.n_layers; ++l) {
+    for (const Proj p : kProjections) shapes[linear_name(l, p)] = linear_shape(config, p);
+  }
+  for (const LinearPlan& linear : plan.linears) {
+    const auto shape = shapes.find(linear.name);
+    if (shape == shapes.end()) fail<FormatError>("plan", "linear layer {}: the model has none of this name", linear.name);
+    if (linear.grid.out_features() != shape->second.out_features || linear.grid.in_features() != shape->second.in_features) {
+      fail<FormatError>("plan", "shape of {}: got {} x {}, expected {} x {}", linear.name, linear.grid.out_features(),
+                        linear.grid.in_features(), shape->second.out_features, shape->second.in_features);
+    }
+  }
+}
+
+PackedSize write_packed(const std::shared_ptr<const Checkpoint>& dense, const ModelConfig& config, const Plan& plan,
+                        const Json& extra, const std::filesystem::path& dir, Log& log) {
+  const DenseWeights weights(dense, config, plan.order);
+  PackedWriter(weights, plan, dir, log).run();
+
+  PackedConfig packed;
+  packed.spec = plan.spec;
+  packed.bits = plan.bpw();
+  packed.quantizer = plan.quantizer;
+  packed.method = plan.method;
+  packed.reorder = plan.reorder;
+  packed.calib_hash = plan.calib_hash;
+  packed.seed = plan.seed;
+  write_text_file(dir / "plan.json", plan_to_json(plan, extra));
+  std::vector<std::string> names = copy_companion_files(dense->dir(), dir);
+  names.emplace_back("plan.json");
+  for (const std::string& name : names) packed.files[name] = hash_hex(std::string_view(read_text_file(dir / name)));
+  write_text_file(dir / "config.json", add_packed_config(dense->dir(), packed));
+  return packed_size(*dense, config, plan);
+}
+
+}  // namespace scalebits

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/search/memory.h"
+
+#include <algorithm>
+
+#include "scalebits/search/budget.h"
+
+namespace scalebits {
+
+MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& layers, int64_t sequences, int64_t slice,
+                               int64_t length, int threads) {
+  // libtorch and its libraries once loaded and used; measured.
+  constexpr int64_t kProgram = int64_t{350} << 20;
+  constexpr int64_t kMicrobatch = 4096, kLogitValues = int64_t{1} << 22;
+  int64_t layer = 0, widest = 0, taps = 0;
+  for (const Proj p : kProjections) {
+    const LinearShape s = linear_shape(c, p);
+    layer += s.out_features * s.in_features;
+    widest = std::max(widest, s.out_features * s.in_features);
+    taps += s.out_features + s.in_features;
+  }
+  const int64_t positions = std::max<int64_t>(threads * length, std::min(kMicrobatch, slice * length));
+  // Q(W) of a layer, the dense matrix it came from (stored, permuted), gradient and squares of the layer.
+  const int64_t weights = 4 * (layer + 3 * widest + 2 * layer);
+  const int64_t head = 4 * c.vocab_size * c.d_model;
+  const int64_t logits = threads * 6 * 4 * std::max(kLogitValues, 16 * c.vocab_size);
+  const int64_t microbatch = 4 * positions * taps + threads * 4 * length * (8 * c.d_model + 4 * c.d_ff);
+  const int64_t references = 4 * sequences * length * c.d_model;
+  const int64_t streams = std::min<int64_t>(int64_t{1} << 30, 4 * sequences * length * c.d_model);
+  const int64_t params = 3 * 4 * (n_weights(layers) / layers.items.front().grid.spec().group_size);
+  return {kProgram + weights + head + logits + microbatch + references + streams + params,
+          4 * slice * length * c.d_model * c.n_layers};
+}
+
+}  // namespace scalebits

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/search/state_file.h"
+
+#include "scalebits/base/errors.h"
+#include "scalebits/io/file.h"
+#include "scalebits/io/plan_file.h"
+
+namespace scalebits {
+namespace {
+
+constexpr const char* kFormat = "scalebits-search-state";
+constexpr int kVersion = 1;
+
+std::vector<TraceEntry> trace_from_json(const Json& json) {
+  std::vector<TraceEntry> trace;
+  for (const Json& e : json) {
+    trace.push_back({e.at("iteration").get<int64_t>(), e.at("gradient_loss").get<double>(),
+                     e.at("heldout_before").get<double>(), e.at("heldout_after").get<double>(),
+                     e.at("moves_up").get<int64_t>(), e.at("moves_down").get<int64_t>(),
+                     e.at("predicted_gain").get<double>(), e.at("accepted").get<bool>(), e.at("bytes").get<int64_t>(),
+                     e.at("seconds").get<double>()});
+  }
+  return trace;
+}
+
+}  // namespace
+
+Json trace_to_json(const std::vector<TraceEntry>& trace) {
+  Json json = Json::array();
+  for (const TraceEntry& e : trace) {
+    json.push_back({{"iteration", e.iteration},
+                    {"gradient_loss", e.gradient_loss},
+                    {"heldout_before", e.heldout_before},
+                    {"heldout_after", e.heldout_after},
+                    {"moves_up", e.moves_up},
+                    {"moves_down", e.moves_down},
+                    {"predicted_gain", e.predicted_gain},
+                    {"accepted", e.accepted},
+                    {"bytes", e.bytes},
+                    {"seconds", e.seconds}});
+  }
+  return json;
+}
+
+void save_search_state(const std::filesystem::path& path, const SearchState& state, const QuantizedLayers& layers,
+                       const std::string& fingerprint) {
+  Json widths = Json::array();
+  for (size_t i = 0; i < layers.items.size(); ++i) {
+    widths.push_back(widths_to_json(layers.items[i].grid, state.widths[i]));
+  }
+  const Json json = {{"format", kFormat},
+                     {"version", kVersion},
+                     {"fingerprint", fingerprint},
+                     {"iteration", state.iteration},
+                     {"batch", state.batch},
+                     {"heldout", state.heldout},
+                     {"fresh_gradient", state.fresh_gradient},
+                     {"finished", state.finished},
+                     {"trace", trace_to_json(state.trace)},
+                     {"order", order_to_json(state.order)},
+                     {"widths", widths}};
+  write_text_file(path, json.dump() + "\n");
+}
+
+std::optional<SearchState> load_search_state(const std::filesystem::path& path, const QuantizedLayers& layers,
+                                             const std::string& fingerprint, std::string& why) {
+  if (!std::filesystem::exists(path)) {
+    why = "there is no " + path.string();
+    return std::nullopt;
+  }
+  const Json json = read_json(path);
+  const std::string where = path.string();
+  try {
+    if (json.at("format") != kFormat || json.at("version") != kVersion) {
+      fail<FormatError>(where, "format: expected \"{}\" version {}", kFormat, kVersion);
+    }
+    if (json.at("fingerprint").get<std::string>() != fingerprint) {
+      why = where + " was written for another model, calibration text, budget or option";
+      return std::nullopt;
+    }
+    SearchState state;
+    state.iteration = json.at("iteration").get<int64_t>();
+    state.batch = json.at("batch").get<int64_t>();
+    state.heldout = json.at("heldout").get<double>();
+    state.fresh_gradient = json.at("fresh_gradient").get<int64_t>();
+    state.finished = json.at("finished").get<bool>();
+    state.trace = trace_from_json(json.at("trace"));
+    state.order = order_from_json(json.at("order"));
+    for (size_t i = 0; i < layers.items.size(); ++i) {
+      state.widths.push_back(widths_from_json(layers.items[i].grid, json.at("widths").at(i), where));
+    }
+    return state;
+  } catch (const nlohmann::json::exception& error) {
+    fail<FormatError>(where, "search state: {}. Remove it or use --resume never.", error.what());
+  }
+}
+
+}  // namespace scalebits
