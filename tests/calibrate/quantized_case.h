@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+/// tiny-gqa at random widths, seen through calibrate/ and, independently, through the float64 decoder.
+#pragma once
+
+#include "scalebits/base/rng.h"
+#include "scalebits/calibrate/sensitivity.h"
+#include "tests/model/plain_decoder.h"
+
+namespace scalebits::test {
+
+/// Q_bits of every group, formed from fit() and one code at a time. @param bits per block, 0 = unchanged
+inline at::Tensor quantized_by_groups(const at::Tensor& w, const BlockGrid& grid, const std::vector<uint8_t>& bits,
+                                      const GroupQuantizer& quantizer) {
+  at::Tensor out = w.clone();
+  for (int64_t r = 0; r < grid.out_features(); ++r) {
+    const float* row = w.data_ptr<float>() + r * grid.in_features();
+    for (int64_t block = 0; block < grid.n_blocks(); ++block) {
+      const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
+      const int b = bits[static_cast<size_t>(block)];
+      if (b == 0 || r < rows.first || r >= rows.first + rows.count) continue;
+      for (int64_t c = cols.first; c < cols.first + cols.count; c += grid.spec().group_size) {
+        const int64_t n = std::min<int64_t>(grid.spec().group_size, cols.first + cols.count - c);
+        const GroupParams params = quantizer.fit({row + c, static_cast<size_t>(n)}, {}, b);
+        for (int64_t i = c; i < c + n; ++i) out[r][i] = decode(round_code(row[i], params, b), params, b);
+      }
+    }
+  }
+  return out;
+}
+
+/// Blocks of 32 x 40 with groups of 20: every kind of ragged edge occurs in 96 x 64, 48 x 64 and 64 x 96.
+inline constexpr BlockSpec kSmallBlocks{.rows = 32, .cols = 40, .group_size = 20};
+
+struct QuantizedCase {
+  explicit QuantizedCase(const std::string& quantizer = "clip")
+      : quantizer(group_quantizer(quantizer)),
+        dense(open_dense_model(tiny_gqa())),
+        layers(find_quantized_layers(dense->config(), kSmallBlocks)),
+        weights(dense, layers, this->quantizer) {}
+
+  /// Each block's width drawn from low..high.
+  void draw_widths(int low, int high, uint64_t seed) {
+    Rng rng(seed);
+    for (size_t i = 0; i < layers.items.size(); ++i) {
+      std::vector<uint8_t> bits(static_cast<size_t>(layers.items[i].grid.n_blocks()));
+      for (auto& b : bits)
+        b = static_cast<uint8_t>(low + static_cast<int>(rng.below(static_cast<uint64_t>(high - low + 1))));
+      weights.set_bits(i, bits);
+    }
+  }
+  [[nodiscard]] at::Tensor stored(size_t item) const {
+    return dense->weight(layers.items[item].layer, layers.items[item].proj);
+  }
+  /// Q of a matrix with the current widths changed by `by` wherever the result is in 1..8 (0 stays).
+  [[nodiscard]] at::Tensor moved(size_t item, int by) const {
+    std::vector<uint8_t> bits = weights.bits(item);
+    for (auto& b : bits) {
+      if (b != 0 && b + by >= kMinBits && b + by <= kMaxBits) b = static_cast<uint8_t>(b + by);
+    }
+    return quantized_by_groups(stored(item), layers.items[item].grid, bits, quantizer);
+  }
+  /// The float64 decoder with the current quantized weights.
+  [[nodiscard]] PlainDecoder plain() const {
+    PlainDecoder decoder(tiny_gqa());
+    for (size_t i = 0; i < layers.items.size(); ++i) {
+      decoder.weights[layers.items[i].name + ".weight"] = moved(i, 0).to(at::kDouble);
+    }
+    return decoder;
+  }
+
+  const GroupQuantizer& quantizer;
+  std::shared_ptr<const DenseWeights> dense;
+  QuantizedLayers layers;
+  QuantizedWeights weights;
+};
+
+/// Sequences of several lengths over tiny-gqa's vocabulary.
+inline std::vector<Sequence> random_sequences(size_t n, size_t longest, uint64_t seed) {
+  std::vector<Sequence> sequences(n);
+  for (size_t i = 0; i < n; ++i) {
+    Rng rng(seed, i);
+    sequences[i].resize(longest - 2 * (i % 3));
+    for (TokenId& id : sequences[i]) id = static_cast<TokenId>(rng.below(128));
+  }
+  return sequences;
+}
+
+/// KL(reference || decoder) summed over the positions of one sequence, differentiable.
+inline at::Tensor plain_kl(const PlainDecoder& reference, const PlainDecoder& decoder, const Sequence& ids) {
+  const at::Tensor log_p = at::log_softmax(reference.logits(ids).detach(), -1);
+  return (log_p.exp() * (log_p - at::log_softmax(decoder.logits(ids), -1))).sum();
+}
+
+inline at::Tensor block_of(const at::Tensor& matrix, const BlockGrid& grid, int64_t block) {
+  const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
+  return matrix.narrow(0, rows.first, rows.count).narrow(1, cols.first, cols.count);
+}
+
+}  // namespace scalebits::test
