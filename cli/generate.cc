@@ -17,6 +17,18 @@ struct GenerateFlags {
   GenerateOptions options;
 };
 
+const char* what_stopped(StopReason reason) {
+  switch (reason) {
+    case StopReason::kLength:
+      return "--max-new-tokens";
+    case StopReason::kEos:
+      return "an end-of-text token";
+    case StopReason::kStopString:
+      return "a stop string";
+  }
+  check_failed(__FILE__, __LINE__, "known reason");
+}
+
 Json run(const GenerateFlags& flags, Session& session) {
   const std::string prompt = flags.prompt_file.empty() ? flags.prompt : read_text_file(flags.prompt_file);
   const auto model = open_model(flags.model);
@@ -28,7 +40,7 @@ Json run(const GenerateFlags& flags, Session& session) {
   const Generated g = generate(*model, tokenizer, prompt, flags.options, on_text, session.log);
   on_text("\n");
   session.log.info("prompt: {} tokens, {:.1f} tokens/s; new: {} tokens, {:.1f} tokens/s; stopped by {}",
-                   g.prompt_tokens, g.prefill_tps(), g.new_ids.size(), g.decode_tps(), stop_reason_name(g.stop_reason));
+                   g.prompt_tokens, g.prefill_tps(), g.new_ids.size(), g.decode_tps(), what_stopped(g.stop_reason));
   return {{"text", g.prompt + g.completion},
           {"completion", g.completion},
           {"prompt_tokens", g.prompt_tokens},

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Packed checkpoints made for a test, with the widths that it asks for.
+#pragma once
+
+#include <functional>
+
+#include "scalebits/pack/pack.h"
+
+namespace scalebits::test {
+
+/// Width of a block, or 0 for all blocks of a matrix: left dense.
+using Widths = std::function<uint8_t(int64_t layer, Proj p, int64_t block)>;
+
+/// Packs `dense` into the new directory `packed` by rounding to the nearest.
+inline void pack_model(const std::filesystem::path& dense, const std::filesystem::path& packed, BlockSpec spec,
+                       const Widths& widths) {
+  const ModelConfig config = read_hf_config(dense);
+  const auto checkpoint = std::make_shared<const Checkpoint>(dense);
+  Plan plan;
+  plan.spec = spec;
+  plan.quantizer = "rtn";
+  plan.method = "test";
+  plan.calib_hash = "0123456789abcdef";
+  plan.seed = 42;
+  plan.model_fingerprint = model_fingerprint(*checkpoint);
+  for (int64_t layer = 0; layer < config.n_layers; ++layer) {
+    for (const Proj p : kProjections) {
+      const LinearShape shape = linear_shape(config, p);
+      LinearPlan linear;
+      linear.name = linear_name(layer, p);
+      linear.grid = BlockGrid(shape.out_features, shape.in_features, spec);
+      for (int64_t b = 0; b < linear.grid.n_blocks(); ++b) linear.bits.push_back(widths(layer, p, b));
+      if (linear.bits[0] != 0) plan.linears.push_back(std::move(linear));
+    }
+  }
+  std::filesystem::create_directories(packed);
+  write_packed(checkpoint, config, plan, Json::object(), packed, silent_log());
+}
+
+}  // namespace scalebits::test
