@@ -30,9 +30,9 @@ struct SearchOptions {
   uint64_t seed = 0;
   /// Sensitivities at the starting widths are read from here when the fingerprint fits, else measured and written here;
   /// empty = neither.
-  std::filesystem::path stats;
-  std::string stats_fingerprint;
-  PassOptions pass;
+  std::filesystem::path stats = {};
+  std::string stats_fingerprint = {};
+  PassOptions pass = {};
 };
 
 /// What happened in one iteration; the record and the plan keep them all.
