@@ -160,6 +160,29 @@ TEST(Tokenizer, StreamedTextIsTheDecodedTextAndNeverHalfACharacter) {
   check(Tokenizer(test::shared_data() / "models/stories260K"));
 }
 
+TEST(Tokenizer, StreamingStripsTheFirstSpaceOfEachTextOnly) {
+  Json json = small_tokenizer();
+  json["pre_tokenizer"] = nullptr;
+  json["model"]["vocab"] = {{"a", 0}, {"\u2581a", 1}, {"\u2581", 2}, {"<0xC3>", 3}, {"<0xA9>", 4}, {"<0x0A>", 5}};
+  json["model"]["merges"] = Json::array();
+  json["decoder"] = parse_json(R"({"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "\u2581"},
+      "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})",
+                               "");
+  const Tokenizer tokenizer = load_tokenizer(json.dump());
+  StreamDecoder decoder(tokenizer);
+  for (int text = 0; text < 2; ++text) {
+    EXPECT_EQ(decoder.push(8), "");  // <s> does not count as the first token
+    EXPECT_EQ(decoder.push(1), "a");
+    EXPECT_EQ(decoder.push(1), " a");
+    EXPECT_EQ(decoder.push(3), "");
+    EXPECT_EQ(decoder.push(4), "");
+    EXPECT_EQ(decoder.push(2), "\u00e9 ");
+    EXPECT_EQ(decoder.push(5), "");
+    EXPECT_EQ(decoder.push(3), "");
+    EXPECT_EQ(decoder.finish(), "\ufffd\ufffd");  // the newline too: a run is text as a whole or not at all
+  }
+}
+
 TEST(Tokenizer, StreamingGivesEachWordAsItsTokenComes) {
   const Tokenizer tokenizer(test::demo_model());
   StreamDecoder decoder(tokenizer);
