@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Channel orders from channel scores, and the scores of blocks.
+#include "scalebits/search/reorder.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "scalebits/base/errors.h"
+#include "scalebits/search/search.h"
+#include "tests/calibrate/quantized_case.h"
+#include "tests/io/error_text.h"
+
+namespace scalebits::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using Scores = std::vector<double>;
+
+/// Random channel scores for tiny-gqa: 4 query heads over 2 KV heads, head_dim 24, d_model 64, d_ff 96.
+class FoldedOrderByScore : public ::testing::Test {
+ protected:
+  FoldedOrderByScore() {
+    Rng rng(1);
+    for (const auto& item : case_.layers.items) {
+      LinearSensitivity s;
+      for (Scores* v : {&s.row_score, &s.row_fisher}) v->resize(static_cast<size_t>(item.grid.out_features()));
+      for (Scores* v : {&s.col_score, &s.col_fisher}) v->resize(static_cast<size_t>(item.grid.in_features()));
+      for (Scores* v : {&s.row_score, &s.row_fisher, &s.col_score, &s.col_fisher}) {
+        for (double& x : *v) x = rng.uniform();
+      }
+      scores_.linears.push_back(s);
+    }
+  }
+  [[nodiscard]] const LinearSensitivity& of(int64_t layer, Proj p) const {
+    return scores_.linears[static_cast<size_t>(case_.weights.item_of(layer, p))];
+  }
+  [[nodiscard]] FoldedOrder order(Reorder reorder, ChannelScore kind = ChannelScore::kElement) const {
+    return folded_order_by_score(case_.weights, scores_, reorder, kind);
+  }
+  static void expect_falling(const Permutation& perm, const std::function<double(int64_t)>& score) {
+    for (size_t i = 1; i < perm.size(); ++i) EXPECT_GE(score(perm[i - 1]), score(perm[i])) << i;
+  }
+
+  QuantizedCase case_;
+  PassResult scores_;
+};
+
+TEST_F(FoldedOrderByScore, IsAValidOrderInEveryMode) {
+  for (const Reorder reorder : {Reorder::kRows, Reorder::kCols, Reorder::kBoth}) {
+    for (const ChannelScore kind : {ChannelScore::kElement, ChannelScore::kFisher}) {
+      const FoldedOrder o = order(reorder, kind);
+      EXPECT_NO_THROW(check_folded_order(case_.weights.config(), o));
+      EXPECT_EQ(o.residual.size(), 64U);
+      EXPECT_EQ(o.layers.size(), 2U);
+    }
+  }
+  EXPECT_EQ(order(Reorder::kNone), FoldedOrder{});
+  EXPECT_NE(order(Reorder::kBoth), order(Reorder::kBoth, ChannelScore::kFisher));
+}
+
+TEST_F(FoldedOrderByScore, SortsResidualChannelsByTheSumOverAllMatricesThatShareThem) {
+  const auto sum = [&](int64_t channel, bool rows, bool cols) {
+    const auto c = static_cast<size_t>(channel);
+    double s = 0;
+    for (int64_t l = 0; l < 2; ++l) {
+      if (rows) s += of(l, Proj::kO).row_score[c] + of(l, Proj::kDown).row_score[c];
+      if (!cols) continue;
+      for (const Proj p : {Proj::kQ, Proj::kK, Proj::kV, Proj::kGate, Proj::kUp}) s += of(l, p).col_score[c];
+    }
+    return s;
+  };
+  expect_falling(order(Reorder::kBoth).residual, [&](int64_t c) { return sum(c, true, true); });
+  expect_falling(order(Reorder::kRows).residual, [&](int64_t c) { return sum(c, true, false); });
+  expect_falling(order(Reorder::kCols).residual, [&](int64_t c) { return sum(c, false, true); });
+}
+
+TEST_F(FoldedOrderByScore, SortsMlpChannels) {
+  expect_falling(order(Reorder::kBoth, ChannelScore::kFisher).layers[1].mlp, [&](int64_t i) {
+    const auto c = static_cast<size_t>(i);
+    return of(1, Proj::kGate).row_fisher[c] + of(1, Proj::kUp).row_fisher[c] + of(1, Proj::kDown).col_fisher[c];
+  });
+}
+
+TEST_F(FoldedOrderByScore, SortsValueChannelsHeadsAndGroups) {
+  const FoldedOrder::Layer layer = order(Reorder::kBoth).layers[0];
+  const Scores &q = of(0, Proj::kQ).row_score, &k = of(0, Proj::kK).row_score, &v = of(0, Proj::kV).row_score;
+  const Scores& o = of(0, Proj::kO).col_score;
+  const auto at_head = [](const Scores& s, int64_t head, int64_t d) { return s[static_cast<size_t>(head * 24 + d)]; };
+  const auto whole_head = [&](const Scores& s, int64_t head) {
+    double sum = 0;
+    for (int64_t d = 0; d < 24; ++d) sum += at_head(s, head, d);
+    return sum;
+  };
+  for (int64_t g = 0; g < 2; ++g) {
+    expect_falling(layer.value[static_cast<size_t>(g)],
+                   [&](int64_t d) { return at_head(v, g, d) + at_head(o, 2 * g, d) + at_head(o, 2 * g + 1, d); });
+    expect_falling(layer.query_heads[static_cast<size_t>(g)],
+                   [&](int64_t j) { return whole_head(q, 2 * g + j) + whole_head(o, 2 * g + j); });
+  }
+  expect_falling(layer.kv_heads, [&](int64_t g) {
+    double sum = whole_head(k, g) + whole_head(v, g);
+    for (int64_t h = 2 * g; h < 2 * g + 2; ++h) sum += whole_head(q, h) + whole_head(o, h);
+    return sum;
+  });
+}
+
+TEST_F(FoldedOrderByScore, KeepsTheOrderOfEqualScores) {
+  for (LinearSensitivity& s : scores_.linears) {
+    for (Scores* v : {&s.row_score, &s.col_score}) std::fill(v->begin(), v->end(), 1.0);
+  }
+  const FoldedOrder o = order(Reorder::kBoth);
+  for (size_t i = 0; i < 64; ++i) EXPECT_EQ(o.residual[i], static_cast<int32_t>(i));
+  for (size_t i = 0; i < 96; ++i) EXPECT_EQ(o.layers[0].mlp[i], static_cast<int32_t>(i));
+}
+
+TEST(ParseNames, KnowTheirNamesAndListThem) {
+  EXPECT_EQ(parse_reorder("both"), Reorder::kBoth);
+  EXPECT_EQ(parse_method("matrix"), Method::kMatrix);
+  EXPECT_EQ(parse_score("paper"), Score::kPaper);
+  EXPECT_THAT(error_text<InvalidArgument>([] { parse_reorder("x"); }),
+              AllOf(HasSubstr("\"x\""), HasSubstr("none, rows, cols or both")));
+  EXPECT_THAT(error_text<InvalidArgument>([] { parse_method("x"); }),
+              AllOf(HasSubstr("\"x\""), HasSubstr("threshold")));
+  EXPECT_THAT(error_text<InvalidArgument>([] { parse_score("x"); }),
+              AllOf(HasSubstr("\"x\""), HasSubstr("exact, paper or fisher")));
+}
+
+TEST(BlockMoves, FollowTheFormulasOfTheirScore) {
+  const BlockSensitivity s{.up = -0.3, .down = 0.2, .restore = -0.7, .err = 1.0, .err_up = 0.4, .err_down = 3.0};
+  // 16 x 32, groups of 32: one more bit is 64 bytes of codes and 16 zero points a bit wider, 2 bytes.
+  const BlockGrid grid(16, 32, {16, 32, 32});
+  const UnitMoves exact = block_moves(s, Score::kExact, grid, 0, 3);
+  EXPECT_DOUBLE_EQ(exact.gain_up, 0.3);
+  EXPECT_DOUBLE_EQ(exact.harm_down, 0.2 + 0.5 * (3.0 - 1.0));
+  EXPECT_EQ(exact.bytes_up, 66);
+  EXPECT_EQ(exact.bytes_down, 66);
+  const UnitMoves paper = block_moves(s, Score::kPaper, grid, 0, 3);
+  EXPECT_DOUBLE_EQ(paper.gain_up, 0.7);
+  EXPECT_DOUBLE_EQ(paper.harm_down, 0.7);
+  const UnitMoves fisher = block_moves(s, Score::kFisher, grid, 0, 3);
+  EXPECT_DOUBLE_EQ(fisher.gain_up, 0.5 * (1.0 - 0.4));
+  EXPECT_DOUBLE_EQ(fisher.harm_down, 0.5 * (3.0 - 1.0));
+}
+
+TEST(BlockMoves, EndAtOneAndEightBits) {
+  const BlockGrid grid(16, 32, {16, 32, 32});
+  EXPECT_EQ(block_moves({}, Score::kExact, grid, 0, 8).bytes_up, 0);
+  EXPECT_EQ(block_moves({}, Score::kExact, grid, 0, 1).bytes_down, 0);
+  // From 7 to 8 bits the zero point keeps its 8 bits.
+  EXPECT_EQ(block_moves({}, Score::kExact, grid, 0, 7).bytes_up, 64);
+}
+
+}  // namespace
+}  // namespace scalebits::test
