@@ -75,8 +75,8 @@ TEST(Budget, OutsideTheReachableIntervalIsRefusedWithBothEnds) {
 
 TEST(Budget, FromBitsPerWeightIsRoundedDown) {
   const QuantizedLayers layers = ragged();
-  const int64_t budget = budget_from_bpw(layers, 3.3);
-  const double bits = 3.3 * static_cast<double>(200 * 1650 + 100 * 500 + 300 * 260);
+  const int64_t budget = budget_from_bpw(layers, 3.31);  // 189,497.5 bytes
+  const double bits = 3.31 * static_cast<double>(200 * 1650 + 100 * 500 + 300 * 260);
   EXPECT_LE(8.0 * static_cast<double>(budget), bits);
   EXPECT_GT(8.0 * static_cast<double>(budget + 1), bits);
   for (const double bad : {0.0, -1.0, 0.5, 17.0, 1e300, std::nan(""), std::numeric_limits<double>::infinity()}) {

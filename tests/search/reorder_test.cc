@@ -106,6 +106,20 @@ TEST_F(FoldedOrderByScore, SortsValueChannelsHeadsAndGroups) {
   });
 }
 
+/// Two groups are in the right order by chance half of the time: here one matrix alone decides, and both ways.
+TEST_F(FoldedOrderByScore, SortsGroupsByEveryMatrixThatSharesThem) {
+  for (const Proj p : {Proj::kQ, Proj::kK, Proj::kV, Proj::kO}) {
+    LinearSensitivity& s = scores_.linears[static_cast<size_t>(case_.weights.item_of(0, p))];
+    Scores& own = p == Proj::kO ? s.col_score : s.row_score;
+    const Scores kept = own;
+    for (const size_t group : {size_t{0}, size_t{1}}) {
+      own[group * own.size() / 2] += 1000;
+      EXPECT_EQ(order(Reorder::kBoth).layers[0].kv_heads[0], static_cast<int32_t>(group)) << proj_name(p);
+      own = kept;
+    }
+  }
+}
+
 TEST_F(FoldedOrderByScore, KeepsTheOrderOfEqualScores) {
   for (LinearSensitivity& s : scores_.linears) {
     for (Scores* v : {&s.row_score, &s.col_score}) std::fill(v->begin(), v->end(), 1.0);
