@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "scalebits/base/errors.h"
+#include "scalebits/calibrate/tokens.h"
 #include "scalebits/eval/divergence.h"
 #include "scalebits/io/file.h"
 #include "scalebits/io/text.h"
@@ -17,15 +18,20 @@ namespace {
 struct EvalOptions {
   std::string model, ref, text, protocol = "gptq", separator, dump_tokens, dtype = "f32";
   int64_t seqlen = 0, windows = 0;
+  uint64_t seed = 1;
 };
 
 CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std::string& description,
                            Invocation& invocation, EvalOptions& o) {
   CLI::App* command = add_command(parent, name, description, invocation);
   command->add_option("MODEL", o.model, "Directory of a dense or packed checkpoint")->required();
-  command->add_option("--text", o.text, "UTF-8 text, or .jsonl with a field `text` per line")
+  command
+      ->add_option("--text", o.text,
+                   "UTF-8 text, .jsonl with a field `text` per line, or self: 64 windows (see --windows) sampled from the "
+                   "full-precision model at temperature 1")
       ->required()
-      ->type_name("FILE");
+      ->type_name("FILE|self");
+  command->add_option("--seed", o.seed, "Of --text self")->capture_default_str();
   command
       ->add_option("--seqlen", o.seqlen,
                    "Context: tokens that the model reads at once (default: 2048, or the model's "
@@ -79,12 +85,32 @@ void dump_tokens(const WindowSet& set, const std::string& path) {
   file.commit();
 }
 
-WindowSet prepare(const EvalOptions& o, const ModelWeights& model, Log& log) {
+/// Windows sampled from a dense model: an evaluation text where there is none. The model's own entropy is then the
+/// perplexity of full precision.
+WindowSet sample_windows(const EvalOptions& o, const ModelWeights& dense, WindowOptions options, Log& log) {
+  constexpr int64_t kDefaultWindows = 64;
+  if (!dense.config().quant_method.empty()) {
+    fail<InvalidArgument>("--text", "self: got a packed model, expected a dense one to sample from. Use eval kl --ref.");
+  }
+  options.protocol = Protocol::kGptq;
+  const CalibOptions sampling{o.windows > 0 ? o.windows : kDefaultWindows, options.seqlen, o.seed};
+  const Tokenizer tokenizer(dense.checkpoint().dir());
+  const auto sequences = sample_sequences(dense.shared_checkpoint(), dense.config(), tokenizer, sampling, log);
+  return windows_of_sequences(sequences, options, "first in each window, as sampled");
+}
+
+/// @param sampled_from the full-precision model, for --text self
+WindowSet prepare(const EvalOptions& o, const ModelWeights& model, const ModelWeights& sampled_from, Log& log) {
   WindowOptions options;
   options.protocol = o.separator.empty() ? parse_protocol(o.protocol) : Protocol::kDocuments;
   options.seqlen = o.seqlen > 0 ? o.seqlen : default_seqlen(model.config());
   options.max_windows = o.windows;
   check_seqlen(options.seqlen, model.config());
+  if (o.text == "self") {
+    WindowSet set = sample_windows(o, sampled_from, options, log);
+    if (!o.dump_tokens.empty()) dump_tokens(set, o.dump_tokens);
+    return set;
+  }
   const Tokenizer tokenizer(o.model);
   const std::vector<std::string> documents = read_documents(o.text, o.separator);
   const auto ids = tokenize_documents(tokenizer, documents, options.protocol);
@@ -122,6 +148,7 @@ void print_protocol(const WindowSet& set) {
   print_line("BOS           {}", set.bos_policy);
   print_line("tokens        {} in the text, {} windows, {} predicted", set.text_tokens, set.windows.size(),
              set.predicted);
+  std::fflush(stdout);  // what is being measured shall be seen before the result
 }
 
 /// What the records of both commands begin with.
@@ -147,7 +174,7 @@ double timed(Measure measure) {
 
 Json run_ppl(const EvalOptions& o, Session& session) {
   const auto model = open(o.model, o.dtype);
-  const WindowSet set = prepare(o, *model, session.log);
+  const WindowSet set = prepare(o, *model, *model, session.log);
   print_protocol(set);
   Perplexity p;
   const double seconds = timed([&] { p = measure_perplexity(*model, set, session.log); });
@@ -163,7 +190,7 @@ Json run_kl(const EvalOptions& o, Session& session) {
   const auto model = open(o.model, o.dtype);
   const auto reference = open(o.ref, o.dtype);
   check_comparable(*model, *reference);
-  const WindowSet set = prepare(o, *model, session.log);
+  const WindowSet set = prepare(o, *model, *reference, session.log);
   check_seqlen(set.options.seqlen, reference->config());
   print_protocol(set);
   Divergence d;

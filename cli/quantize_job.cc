@@ -159,6 +159,7 @@ void QuantizeJob::print_sizes() const {
   print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
              bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
   print_line("memory        about {} at the peak, beside the mapped model file", gigabytes(memory_.total()));
+  std::fflush(stdout);
 }
 
 Json QuantizeJob::sizes_json() const {

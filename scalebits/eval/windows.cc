@@ -130,6 +130,18 @@ WindowSet cut_windows(std::span<const Sequence> documents, std::optional<TokenId
   return set;
 }
 
+WindowSet windows_of_sequences(std::span<const Sequence> sequences, const WindowOptions& options,
+                               const std::string& bos_policy) {
+  WindowSet set{options, {}, bos_policy, 0, 0};
+  for (const Sequence& ids : sequences) {
+    SCALEBITS_CHECK(ids.size() > 1);
+    set.windows.push_back({ids, 1});
+    set.text_tokens += static_cast<int64_t>(ids.size());
+    set.predicted += set.windows.back().predicted();
+  }
+  return set;
+}
+
 void check_vocabulary(const WindowSet& set, const ModelConfig& config) {
   for (const Window& window : set.windows) {
     for (const TokenId id : window.ids) {

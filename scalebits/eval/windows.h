@@ -66,6 +66,10 @@ std::vector<Sequence> tokenize_documents(const Tokenizer& tokenizer, std::span<c
 WindowSet cut_windows(std::span<const Sequence> documents, std::optional<TokenId> bos, const WindowOptions& options,
                       const std::string& where);
 
+/// Windows that already are sequences of `options.seqlen` ids each: all but the first id of each is predicted.
+WindowSet windows_of_sequences(std::span<const Sequence> sequences, const WindowOptions& options,
+                               const std::string& bos_policy);
+
 /// @throws FormatError when an id is outside the model's vocabulary
 void check_vocabulary(const WindowSet& set, const ModelConfig& config);
 

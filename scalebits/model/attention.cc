@@ -44,8 +44,18 @@ void for_each_chunk(const at::Tensor& q, const at::Tensor& k, Body body) {
   }
 }
 
+/// One query per sequence: all heads in two batched products, the query heads of a group as the rows of one matrix.
+at::Tensor attend_last(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
+  const int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), head_dim = q.size(3);
+  const at::Tensor grouped = q.reshape({batch, kv_heads, heads / kv_heads, head_dim});
+  const at::Tensor scores = at::matmul(grouped, k.transpose(2, 3)).mul_(scale);
+  const at::Tensor p = at::softmax(scores, -1, at::kFloat).to(q.scalar_type());
+  return at::matmul(p, v).reshape({batch, heads, 1, head_dim});
+}
+
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
+  if (q.size(2) == 1) return attend_last(q, k, v, scale);
   at::Tensor out = at::empty_like(q, at::MemoryFormat::Contiguous);
   for_each_chunk(q, k, [&](int64_t b, int64_t h, int64_t g, int64_t first, int64_t n, int64_t keys) {
     const at::Tensor p = probabilities(q[b][h].narrow(0, first, n), k[b][g].narrow(0, 0, keys).contiguous(), scale);
