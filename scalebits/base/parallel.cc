@@ -124,6 +124,7 @@ void set_num_threads(int n) {
 }
 
 int num_threads() {
+  if (t_inside) return 1;  // what a nested parallel_for runs on; and the mutex below is held by the outer one
   const std::lock_guard lock(g_mutex);
   if (g_threads == 0) g_threads = available_cores();
   return g_threads;

@@ -11,6 +11,7 @@ namespace scalebits {
 /// Sets the number of threads of the process-wide pool, the caller included. 0 = the number of cores we may run on.
 /// Not to be called while a parallel_for runs.
 void set_num_threads(int n);
+/// Threads that a parallel_for called from here would use: 1 inside a task.
 int num_threads();
 
 /// Runs task(i) for i in [0, n), each exactly once; threads take the next free index. Returns when all have ended; the

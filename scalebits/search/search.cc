@@ -19,6 +19,9 @@ constexpr double kLastBatch = 0.002;
 constexpr double kLargestBatch = 0.25;
 /// The first batch once the budget is used up and every move up must be paid for by one down.
 constexpr double kFirstSwap = 0.06;
+/// The batch after one gradient slice has been used up, and how many slices in a row may be before the search ends.
+constexpr double kRestartBatch = 0.02;
+constexpr int64_t kMaxStalls = 2;
 
 class Search {
  public:
@@ -213,7 +216,12 @@ class Search {
       if (!fresh) scores = gradient_at(state_.fresh_gradient);
       fresh = true;
       const int64_t bytes = widths_bytes(layers_, state_.widths);
-      const Moves moves = select_moves(units(scores), budget_ - bytes, state_.batch);
+      // First the free bytes are spent (all that are left in the last iteration), then bits change places.
+      const bool filling = budget_ - bytes > budget_ / 100;
+      const bool last = state_.iteration + 1 == options_.max_iterations;
+      Moves moves;
+      if (filling) moves = select_moves(units(scores), budget_ - bytes, last ? n_units() : state_.batch, false);
+      if (moves.up.empty()) moves = select_moves(units(scores), budget_ - bytes, state_.batch);
       if (moves.up.empty()) break;
       const Widths candidate = moved(moves);
       apply(candidate);
@@ -225,7 +233,7 @@ class Search {
         state_.widths = candidate;
         state_.heldout = after;
         entry.bytes = bytes + moves.bytes;
-        const bool filled = !moves.down.empty() && budget_ - bytes > budget_ / 100;
+        const bool filled = filling && budget_ - entry.bytes <= budget_ / 100;
         state_.batch = std::min(state_.batch * 3 / 2, std::max<int64_t>(1, static_cast<int64_t>(kLargestBatch * n)));
         if (filled) state_.batch = std::min(state_.batch, std::max<int64_t>(1, static_cast<int64_t>(kFirstSwap * n)));
         fresh = false;
@@ -240,7 +248,14 @@ class Search {
                 entry.moves_down, moves.predicted_gain, entry.bytes, entry.seconds);
       state_.trace.push_back(entry);
       ++state_.iteration;
-      if (static_cast<double>(state_.batch) < kLastBatch * n || state_.batch < 1) state_.finished = true;
+      if (accepted) state_.stalls = 0;
+      if (static_cast<double>(state_.batch) < kLastBatch * n || state_.batch < 1) {
+        // These gradients have nothing left to give; those of the next slice may.
+        state_.finished = ++state_.stalls == kMaxStalls;
+        state_.batch = std::max<int64_t>(1, static_cast<int64_t>(kRestartBatch * n));
+        state_.fresh_gradient = state_.iteration;
+        fresh = false;
+      }
       if (save) save(state_);
     }
     state_.finished = true;

@@ -55,6 +55,7 @@ struct SearchState {
   int64_t batch = 0;          ///< most up moves at once
   int64_t iteration = 0;
   int64_t fresh_gradient = 0;  ///< iteration whose gradient slice belongs to the current widths
+  int64_t stalls = 0;          ///< gradient slices in a row that led to no kept batch
   bool finished = false;
   std::vector<TraceEntry> trace;
 };

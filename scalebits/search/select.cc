@@ -10,11 +10,11 @@ double per_byte(double nats, int64_t bytes) { return nats / static_cast<double>(
 
 }  // namespace
 
-Moves select_moves(std::span<const UnitMoves> units, int64_t free_bytes, int64_t max_up) {
+Moves select_moves(std::span<const UnitMoves> units, int64_t free_bytes, int64_t max_up, bool may_pay) {
   std::vector<int64_t> ups, downs;
   for (size_t i = 0; i < units.size(); ++i) {
     if (units[i].bytes_up > 0 && units[i].gain_up > 0) ups.push_back(static_cast<int64_t>(i));
-    if (units[i].bytes_down > 0) downs.push_back(static_cast<int64_t>(i));
+    if (may_pay && units[i].bytes_down > 0) downs.push_back(static_cast<int64_t>(i));
   }
   const auto gain = [&](int64_t i) { return per_byte(units[static_cast<size_t>(i)].gain_up, units[static_cast<size_t>(i)].bytes_up); };
   const auto harm = [&](int64_t i) { return per_byte(units[static_cast<size_t>(i)].harm_down, units[static_cast<size_t>(i)].bytes_down); };

@@ -55,6 +55,7 @@ void save_search_state(const std::filesystem::path& path, const SearchState& sta
                      {"batch", state.batch},
                      {"heldout", state.heldout},
                      {"fresh_gradient", state.fresh_gradient},
+                     {"stalls", state.stalls},
                      {"finished", state.finished},
                      {"trace", trace_to_json(state.trace)},
                      {"order", order_to_json(state.order)},
@@ -83,6 +84,7 @@ std::optional<SearchState> load_search_state(const std::filesystem::path& path, 
     state.batch = json.at("batch").get<int64_t>();
     state.heldout = json.at("heldout").get<double>();
     state.fresh_gradient = json.at("fresh_gradient").get<int64_t>();
+    state.stalls = json.at("stalls").get<int64_t>();
     state.finished = json.at("finished").get<bool>();
     state.trace = trace_from_json(json.at("trace"));
     state.order = order_from_json(json.at("order"));

@@ -89,5 +89,14 @@ TEST_P(Parallel, TheHookRunsOnceInEveryPoolThread) {
   EXPECT_EQ(calls, GetParam() - 1);  // the caller is no pool thread
 }
 
+TEST(Parallel, ATaskSeesOneThreadAndMayAsk) {
+  set_num_threads(3);
+  std::vector<int> seen(8);
+  parallel_for(8, [&](int64_t i) { seen[static_cast<size_t>(i)] = num_threads(); });
+  EXPECT_EQ(seen, std::vector<int>(8, 1));
+  EXPECT_EQ(num_threads(), 3);
+  set_num_threads(0);
+}
+
 }  // namespace
 }  // namespace scalebits

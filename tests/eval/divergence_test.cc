@@ -76,6 +76,8 @@ TEST(MeasureDivergence, EqualsTheDirectSumOverWholeLogits) {
   test::copy_model(test::tiny_gqa(), dir / "other", [](auto& tensors) {
     at::Tensor& w = tensors.at("model.layers.1.mlp.up_proj.weight");
     w = w + 0.2 * test::random_normal(w.sizes(), 5);
+    at::Tensor& head = tensors.at("lm_head.weight");
+    head = head + 0.01 * test::random_normal(head.sizes(), 6);
   });
   const auto reference = open_model(test::tiny_gqa()), model = open_model(dir / "other");
   const WindowSet set = two_windows();

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+/// quantize, export and their results, end to end on the embedded model with little calibration.
+#include <csignal>
+#include <thread>
+
+#include "scalebits/io/file.h"
+#include "scalebits/io/json.h"
+#include "scalebits/io/safetensors.h"
+#include "tests/cli/run_program.h"
+
+namespace scalebits {
+namespace {
+
+namespace fs = std::filesystem;
+using test::Outcome;
+using test::run_program;
+using testing::HasSubstr;
+
+class Quantize : public testing::Test {
+ protected:
+  /// Arguments of a run that takes about two seconds.
+  [[nodiscard]] std::vector<std::string> arguments(const std::string& out, std::vector<std::string> more = {}) const {
+    std::vector<std::string> all = {"quantize", test::demo_model().string(), "-o", dir_ / out, "--nsamples", "4",
+                                    "--seqlen", "64", "--block", "64x128", "--quiet"};
+    if (std::find(more.begin(), more.end(), "--iterations") == more.end()) all.insert(all.end(), {"--iterations", "2"});
+    if (std::find(more.begin(), more.end(), "--plan") == more.end() &&
+        std::find(more.begin(), more.end(), "--target-size") == more.end()) {
+      all.insert(all.end(), {"--target-bpw", "2.5"});
+    }
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  Outcome quantize(const std::string& out, std::vector<std::string> more = {}) const {
+    return run_program(arguments(out, std::move(more)));
+  }
+  [[nodiscard]] std::string weights(const std::string& out) const {
+    return read_text_file(dir_ / (out + "/model.safetensors"));
+  }
+  test::TempDir dir_;
+};
+
+TEST_F(Quantize, WritesASoundModelWithinTheBudget) {
+  const Outcome outcome = quantize("out", {"--json", dir_ / "r.json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json r = read_json(dir_ / "r.json")["result"];
+  for (const char* key : {"target_bpw", "bpw", "code_bits", "quantized_bytes", "file_bytes", "seconds", "peak_rss_bytes",
+                          "heldout_kl", "iterations"}) {
+    EXPECT_TRUE(r.contains(key)) << key;
+  }
+  EXPECT_LE(r["bpw"], 2.5);
+  EXPECT_GE(r["bpw"], 2.5 * 0.995);
+  EXPECT_EQ(r["iterations"], 2);
+  EXPECT_EQ(r["file_bytes"], fs::file_size(dir_ / "out/model.safetensors"));
+  EXPECT_EQ(run_program({"verify", dir_ / "out"}).exit_code, 0);
+  EXPECT_EQ(run_program({"generate", dir_ / "out", "--prompt", "Once", "-n", "4"}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(dir_ / "out.work"));
+}
+
+TEST_F(Quantize, SameBytesForOneAndTwoThreadsAndFromItsOwnPlan) {
+  ASSERT_EQ(quantize("one", {"--threads", "1"}).exit_code, 0);
+  ASSERT_EQ(quantize("two", {"--threads", "2"}).exit_code, 0);
+  EXPECT_EQ(weights("one"), weights("two"));
+  const std::string plan = dir_ / "one/plan.json";
+  ASSERT_EQ(quantize("again", {"--plan", plan}).exit_code, 0);
+  EXPECT_EQ(weights("one"), weights("again"));
+  Json first = read_json(plan), second = read_json(dir_ / "two/plan.json");
+  first.erase("trace");  // holds seconds
+  second.erase("trace");
+  EXPECT_EQ(first, second);
+}
+
+TEST_F(Quantize, EveryMethodKeepsTheBudget) {
+  for (const char* method : {"uniform", "matrix", "threshold", "random"}) {
+    ASSERT_EQ(quantize(method, {"--method", method, "--json", dir_ / "r.json"}).exit_code, 0) << method;
+    const Json r = read_json(dir_ / "r.json")["result"];
+    EXPECT_LE(r["quantized_bytes"], r["budget_bytes"]) << method;
+  }
+}
+
+TEST_F(Quantize, TargetSizeIsTheSizeOfTheWeightFile) {
+  const Outcome outcome = quantize("out", {"--target-size", "3.5M", "--method", "uniform"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const uintmax_t size = fs::file_size(dir_ / "out/model.safetensors");
+  EXPECT_LE(size, 3'500'000U);
+  EXPECT_GE(size, 3'480'000U);
+}
+
+TEST_F(Quantize, DryRunPrintsSizesAndWritesNothing) {
+  const Outcome outcome = quantize("out", {"--dry-run", "--json", dir_ / "r.json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, testing::AllOf(HasSubstr("reachable"), HasSubstr("budget"), HasSubstr("memory")));
+  EXPECT_EQ(read_json(dir_ / "r.json")["result"]["budget_bytes"], 1290240);  // 2.5 x 4,128,768 / 8
+  EXPECT_FALSE(fs::exists(dir_ / "out"));
+}
+
+TEST_F(Quantize, ABudgetOutOfReachIsRefusedWithBothEnds) {
+  for (const char* bpw : {"0.5", "9"}) {
+    std::vector<std::string> all = arguments("out");
+    *(std::find(all.begin(), all.end(), "--target-bpw") + 1) = bpw;
+    const Outcome outcome = run_program(all);
+    EXPECT_EQ(outcome.exit_code, 2);
+    // By hand: per 128 weights of a row 16 bits of scale and 2 (9 at most 8) bits of zero; 8 bits a block of 64 x 128.
+    EXPECT_THAT(outcome.err, testing::AllOf(HasSubstr("--target-bpw " + std::string(bpw)), HasSubstr("1.1416 to 8.1885 bpw")));
+    EXPECT_FALSE(fs::exists(dir_ / "out"));
+  }
+}
+
+TEST_F(Quantize, ADirectoryThatIsNotOursIsLeftAlone) {
+  fs::create_directories(dir_ / "out");
+  write_text_file(dir_ / "out/thesis.txt", "my only copy");
+  const Outcome outcome = quantize("out");
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("was not written by scalebits"));
+  EXPECT_EQ(read_text_file(dir_ / "out/thesis.txt"), "my only copy");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_ / "out"), {}), 1);
+}
+
+TEST_F(Quantize, ReplacesAModelOfItsOwn) {
+  ASSERT_EQ(quantize("out", {"--method", "uniform"}).exit_code, 0);
+  const std::string before = weights("out");
+  ASSERT_EQ(quantize("out", {"--method", "random"}).exit_code, 0);
+  EXPECT_NE(before, weights("out"));
+}
+
+TEST_F(Quantize, StoppedRunGoesOnToTheSamePlan) {
+  const std::vector<std::string> more = {"--iterations", "6"};
+  ASSERT_EQ(quantize("whole", more).exit_code, 0);
+  test::Program stopped(arguments("parts", more));
+  for (int i = 0; i < 600 && !fs::exists(dir_ / "parts.work/search.json"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  stopped.signal(SIGINT);
+  const Outcome first = stopped.wait();
+  if (first.exit_code == 0) GTEST_SKIP() << "skipped: the run ended before it could be stopped";
+  EXPECT_EQ(first.exit_code, 75) << first.err;
+  EXPECT_FALSE(fs::exists(dir_ / "parts"));
+  std::vector<std::string> resumed = more;
+  resumed.insert(resumed.end(), {"--resume", "required"});
+  const Outcome second = quantize("parts", resumed);
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_EQ(weights("whole"), weights("parts"));
+}
+
+TEST_F(Quantize, RequiredResumeWithoutAStateIsRefused) {
+  const Outcome outcome = quantize("out", {"--resume", "required"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("there is no"));
+}
+
+TEST_F(Quantize, StatisticsAreKeptAndUsedAgain) {
+  ASSERT_EQ(quantize("first", {"--stats", dir_ / "stats"}).exit_code, 0);
+  const fs::file_time_type written = fs::last_write_time(dir_ / "stats");
+  ASSERT_EQ(quantize("second", {"--stats", dir_ / "stats"}).exit_code, 0);
+  EXPECT_EQ(fs::last_write_time(dir_ / "stats"), written);
+  EXPECT_EQ(weights("first"), weights("second"));
+}
+
+TEST_F(Quantize, ExportIsADenseModelForOtherTools) {
+  ASSERT_EQ(quantize("out", {"--method", "uniform"}).exit_code, 0);
+  ASSERT_EQ(run_program({"export", dir_ / "out", "-o", dir_ / "dense"}).exit_code, 0);
+  const Json config = read_json(dir_ / "dense/config.json");
+  EXPECT_FALSE(config.contains("quantization_config"));
+  EXPECT_EQ(config["torch_dtype"], "float32");
+  EXPECT_TRUE(Checkpoint(dir_ / "dense").contains("model.layers.5.mlp.down_proj.weight"));
+  EXPECT_EQ(read_text_file(dir_ / "dense/tokenizer.json"), read_text_file(test::demo_model() / "tokenizer.json"));
+  // A reader that shares no code with us decodes the packed bytes to the same numbers.
+  const std::string reader = (test::source_dir() / "tools/golden/packed_reader.py").string();
+  const std::string command = "/usr/bin/python3 " + reader + " " + (dir_ / "out").string() + " " +
+                              (dir_ / "dense").string() + " > /dev/null";
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+}
+
+}  // namespace
+}  // namespace scalebits

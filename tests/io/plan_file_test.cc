@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/io/plan_file.h"
+
+#include <gmock/gmock.h>
+
+#include "scalebits/base/errors.h"
+
+namespace scalebits {
+namespace {
+
+using testing::HasSubstr;
+
+Plan small_plan() {
+  Plan plan;
+  plan.spec = {16, 4, 4};
+  plan.model_fingerprint = "f";
+  plan.calib_hash = "c";
+  plan.seed = 18446744073709551615ULL;
+  plan.order.residual = {2, 0, 1};
+  plan.order.layers.push_back({{1, 0}, {{0, 1}, {1, 0}}, {1, 0}, {{0}, {0}}});
+  plan.linears.push_back({"a", BlockGrid(20, 6, plan.spec), {1, 8, 3, 4}, {}, {}});
+  return plan;
+}
+
+TEST(PlanFile, ReadsBackWhatItWrote) {
+  const Plan plan = small_plan();
+  const Plan again = parse_plan(plan_to_json(plan, {{"trace", {1, 2}}}), "plan");
+  EXPECT_EQ(again.linears, plan.linears);
+  EXPECT_EQ(again.order, plan.order);
+  EXPECT_EQ(again.spec, plan.spec);
+  EXPECT_EQ(again.seed, plan.seed);
+  EXPECT_EQ(again.quantizer, plan.quantizer);
+}
+
+TEST(PlanFile, WidthsAreOneStringOfDigitsPerRowOfBlocks) {
+  const Json json = Json::parse(plan_to_json(small_plan()));
+  EXPECT_EQ(json["linears"][0]["bits"], Json({"18", "34"}));
+}
+
+/// The plan's JSON after `edit`, read again: the error's text.
+template <class Edit>
+std::string error_of(Edit edit) {
+  Json json = Json::parse(plan_to_json(small_plan()));
+  edit(json);
+  try {
+    (void)parse_plan(json.dump(), "p.json");
+  } catch (const FormatError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(PlanFile, RefusesWhatIsNoPlan) {
+  EXPECT_THAT(error_of([](Json& j) { j["format"] = "other"; }), HasSubstr("Is this a plan file?"));
+  EXPECT_THAT(error_of([](Json& j) { j.erase("linears"); }), HasSubstr("linears"));
+  EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["bits"][0] = "1"; }), HasSubstr("row of 1 digits, expected 2"));
+  EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["bits"][0] = "19"; }), HasSubstr("expected digits 1 to 8"));
+  EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["bits"].push_back("11"); }), HasSubstr("3 rows of blocks, expected 2"));
+  EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["out_features"] = -1; }), HasSubstr("p.json"));
+  EXPECT_THAT(error_of([](Json& j) { j["block"] = {17, 4}; }), HasSubstr("p.json"));
+  EXPECT_THAT(error_of([](Json& j) { j["order"]["residual"] = {0, 0, 1}; }), HasSubstr("second time"));
+  EXPECT_THAT(error_of([](Json& j) { j["order"]["layers"][0]["mlp"] = {0, 2}; }), HasSubstr("expected an index in 0..1"));
+  EXPECT_THAT(error_of([](Json& j) { j["seed"] = "x"; }), HasSubstr("p.json"));
+}
+
+}  // namespace
+}  // namespace scalebits
