@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
+#include <limits>
+#include <utility>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/interrupt.h"
@@ -161,12 +162,12 @@ class Search {
   }
 
   /// Moves of every unit at the current widths: a block each, or (method matrix) all blocks of a matrix together.
-  std::vector<UnitMoves> units(const PassResult& scores) const {
+  std::vector<UnitMoves> units(const PassResult& scores, Score score) const {
     std::vector<UnitMoves> units;
     for (size_t i = 0; i < layers_.items.size(); ++i) {
       UnitMoves sum;
       for (size_t b = 0; b < state_.widths[i].size(); ++b) {
-        const UnitMoves m = block_moves(scores.linears[i].blocks[b], options_.score, layers_.items[i].grid,
+        const UnitMoves m = block_moves(scores.linears[i].blocks[b], score, layers_.items[i].grid,
                                         static_cast<int64_t>(b), state_.widths[i][b]);
         if (options_.method == Method::kSearch) {
           units.push_back(m);
@@ -220,8 +221,8 @@ class Search {
       const bool filling = budget_ - bytes > budget_ / 100;
       const bool last = state_.iteration + 1 == options_.max_iterations;
       Moves moves;
-      if (filling) moves = select_moves(units(scores), budget_ - bytes, last ? n_units() : state_.batch, false);
-      if (moves.up.empty()) moves = select_moves(units(scores), budget_ - bytes, state_.batch);
+      if (filling) moves = select_moves(units(scores, options_.score), budget_ - bytes, last ? n_units() : state_.batch, false);
+      if (moves.up.empty()) moves = select_moves(units(scores, options_.score), budget_ - bytes, state_.batch);
       if (moves.up.empty()) break;
       const Widths candidate = moved(moves);
       apply(candidate);
@@ -260,6 +261,23 @@ class Search {
     }
     state_.finished = true;
     log_.progress("search", options_.max_iterations, options_.max_iterations);
+    fill();
+  }
+
+  /// Spends what the search left over: the size that was asked for is the size that is given, even where held-out text
+  /// cannot tell that it helps. Squared gradient times error is never negative, so every block can be ranked.
+  void fill() {
+    for (int round = 0; round < kMaxBits && budget_ - widths_bytes(layers_, state_.widths) > budget_ / 200; ++round) {
+      const PassResult scores = gradient_at(state_.fresh_gradient);
+      std::vector<UnitMoves> moves_of = units(scores, Score::kFisher);
+      for (UnitMoves& unit : moves_of) unit.gain_up = std::max(unit.gain_up, std::numeric_limits<double>::min());
+      const Moves moves = select_moves(moves_of, budget_ - widths_bytes(layers_, state_.widths), n_units(), false);
+      if (moves.up.empty()) break;
+      state_.widths = moved(moves);
+      apply(state_.widths);
+      const double before = std::exchange(state_.heldout, heldout());
+      log_.info("filling the budget: held-out {:.5f} -> {:.5f} (+{} units)", before, state_.heldout, moves.up.size());
+    }
   }
 
   std::shared_ptr<const Checkpoint> checkpoint_;
