@@ -98,11 +98,11 @@ TEST_F(VerifyPacked, NamesAMissingMatrixAndATensorThatNobodyAskedFor) {
   config["num_hidden_layers"] = 5;
   std::ofstream(dir() / "config.json") << config.dump();
   const auto found = problems(dir());
-  EXPECT_EQ(found.size(), 2U + 7 * 4);  // two norms and four parts of seven matrices
+  ASSERT_EQ(found.size(), 2U + 7 * 4);  // two norms and four parts of seven matrices
   EXPECT_THAT(found.front(), HasSubstr("expected no such tensor"));
   config["num_hidden_layers"] = 7;
   std::ofstream(dir() / "config.json") << config.dump();
-  EXPECT_EQ(problems(dir()).size(), 2U + 7);
+  ASSERT_EQ(problems(dir()).size(), 2U + 7);
   EXPECT_THAT(problems(dir()).front(), HasSubstr("tensor \"model.layers.6.input_layernorm.weight\": missing"));
 }
 
