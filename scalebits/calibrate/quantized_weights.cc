@@ -45,14 +45,24 @@ QuantizedWeights::QuantizedWeights(std::shared_ptr<const DenseWeights> dense, Qu
       dense_(std::move(dense)),
       layers_(std::move(layers)),
       quantizer_(&quantizer),
-      item_of_(static_cast<size_t>(config().n_layers * kProjCount), -1) {
+      item_of_(static_cast<size_t>(config().n_layers * kProjCount), -1),
+      params_(layers_.items.size()) {
   for (size_t i = 0; i < layers_.items.size(); ++i) {
     const auto& item = layers_.items[i];
     item_of_[static_cast<size_t>(item.layer * kProjCount) + static_cast<size_t>(item.proj)] = static_cast<int64_t>(i);
     const auto n = static_cast<size_t>(item.grid.n_blocks());
     bits_.emplace_back(n, uint8_t{0});
-    params_.emplace_back(n);
   }
+}
+
+void QuantizedWeights::allocate(Fitted& fitted, const BlockGrid& grid) {
+  int64_t total = 0;
+  for (int64_t b = 0; b < grid.n_blocks(); ++b) {
+    fitted.first.push_back(total);
+    total += grid.rows(b / grid.col_blocks()).count * grid.groups(b % grid.col_blocks());
+  }
+  fitted.groups.resize(static_cast<size_t>(total));
+  fitted.done.resize(fitted.first.size());
 }
 
 void QuantizedWeights::set_bits(size_t item, std::vector<uint8_t> bits) {
@@ -66,13 +76,15 @@ void QuantizedWeights::set_uniform(int bits) {
 
 std::span<const GroupParams> QuantizedWeights::params(size_t item, int64_t block, int bits,
                                                       const at::Tensor& weight) const {
-  std::vector<GroupParams>& kept = params_[item][static_cast<size_t>(block)][static_cast<size_t>(bits - 1)];
-  if (!kept.empty()) return kept;
   const BlockGrid& grid = layers_.items[item].grid;
+  Fitted& fitted = params_[item][static_cast<size_t>(bits - 1)];
+  std::call_once(fitted.allocated, [&] { allocate(fitted, grid); });
   const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
   const int64_t group = grid.spec().group_size, groups = grid.groups(block % grid.col_blocks());
+  const std::span<GroupParams> kept(fitted.groups.data() + fitted.first[static_cast<size_t>(block)],
+                                    static_cast<size_t>(rows.count * groups));
+  if (fitted.done[static_cast<size_t>(block)] != 0) return kept;
   const float* w = weight.data_ptr<float>();
-  kept.resize(static_cast<size_t>(rows.count * groups));
   for (int64_t r = 0; r < rows.count; ++r) {
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t n = std::min(group, cols.count - g * group);
@@ -80,6 +92,7 @@ std::span<const GroupParams> QuantizedWeights::params(size_t item, int64_t block
       kept[static_cast<size_t>(r * groups + g)] = quantizer_->fit({first, static_cast<size_t>(n)}, {}, bits);
     }
   }
+  fitted.done[static_cast<size_t>(block)] = 1;
   return kept;
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "scalebits/model/weights.h"
@@ -57,8 +58,15 @@ class QuantizedWeights final : public ModelWeights {
   const GroupQuantizer* quantizer_;
   std::vector<int64_t> item_of_;
   std::vector<std::vector<uint8_t>> bits_;
-  /// [item][block][bits - 1]
-  mutable std::vector<std::vector<std::array<std::vector<GroupParams>, kMaxBits>>> params_;
+  /// Fitted groups of one matrix at one width: one array, because small ones for each block would double the memory.
+  struct Fitted {
+    std::once_flag allocated;
+    std::vector<GroupParams> groups;   ///< block after block
+    std::vector<int64_t> first;        ///< of each block
+    std::vector<uint8_t> done;         ///< per block
+  };
+  static void allocate(Fitted& fitted, const BlockGrid& grid);
+  mutable std::vector<std::array<Fitted, kMaxBits>> params_;  ///< [item][bits - 1]
 };
 
 }  // namespace scalebits

@@ -38,7 +38,7 @@ struct PassOptions {
   LossKind loss = LossKind::kKl;
   uint64_t seed = 0;  ///< kSampled: stream of drawn tokens
   /// Activations beyond this many bytes are kept in an unnamed file in spill_dir.
-  int64_t activation_bytes = int64_t{1} << 30;
+  int64_t activation_bytes = int64_t{1} << 28;
   std::filesystem::path spill_dir = std::filesystem::temp_directory_path();
   Log* log = nullptr;
 };
