@@ -26,9 +26,10 @@ CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std:
   CLI::App* command = add_command(parent, name, description, invocation);
   command->add_option("MODEL", o.model, "Directory of a dense or packed checkpoint")->required();
   command
-      ->add_option("--text", o.text,
-                   "UTF-8 text, .jsonl with a field `text` per line, or self: 64 windows (see --windows) sampled from the "
-                   "full-precision model at temperature 1")
+      ->add_option(
+          "--text", o.text,
+          "UTF-8 text, .jsonl with a field `text` per line, or self: 64 windows (see --windows) sampled from the "
+          "full-precision model at temperature 1")
       ->required()
       ->type_name("FILE|self");
   command->add_option("--seed", o.seed, "Of --text self")->capture_default_str();
@@ -90,7 +91,8 @@ void dump_tokens(const WindowSet& set, const std::string& path) {
 WindowSet sample_windows(const EvalOptions& o, const ModelWeights& dense, WindowOptions options, Log& log) {
   constexpr int64_t kDefaultWindows = 64;
   if (!dense.config().quant_method.empty()) {
-    fail<InvalidArgument>("--text", "self: got a packed model, expected a dense one to sample from. Use eval kl --ref.");
+    fail<InvalidArgument>("--text",
+                          "self: got a packed model, expected a dense one to sample from. Use eval kl --ref.");
   }
   options.protocol = Protocol::kGptq;
   const CalibOptions sampling{o.windows > 0 ? o.windows : kDefaultWindows, options.seqlen, o.seed};

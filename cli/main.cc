@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <malloc.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -48,10 +47,6 @@ int exit_code_of(const std::exception& error) {
   return kFailed;
 }
 
-/// glibc keeps freed blocks of up to 32 MB once it has seen them; with a layer's matrices of every size coming and going
-/// the heap then grows with the number of layers. A fixed threshold gives them back to the system.
-void give_back_freed_memory() { mallopt(M_MMAP_THRESHOLD, 4 << 20); }
-
 void run(const Invocation& invocation, const std::vector<std::string>& arguments) {
   ConsoleLog log(invocation.quiet);
   set_num_threads(invocation.threads);
@@ -90,7 +85,6 @@ int main(int argc, char** argv) {
     return kUsage;
   }
   handle_signals();
-  give_back_freed_memory();
   try {
     run(invocation, {argv + 1, argv + argc});
     return kDone;

@@ -70,8 +70,8 @@ template <class E, class... Args>
 }  // namespace scalebits
 
 /// An invariant of our own code; always on. Wrong input never reaches one of these.
-#define SCALEBITS_CHECK(condition)                                             \
-  do {                                                                         \
+#define SCALEBITS_CHECK(condition)                                               \
+  do {                                                                           \
     if (!(condition)) ::scalebits::check_failed(__FILE__, __LINE__, #condition); \
   } while (false)
 

@@ -39,7 +39,8 @@ void ActivationStore::put(int64_t slot, const at::Tensor& x) {
   for (int64_t done = 0, total = x.numel() * 4; done < total;) {
     const ssize_t n = pwrite(fd_, data + done, static_cast<size_t>(total - done), slot * slot_bytes_ + done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail<IoError>("activations", "cannot write to the temporary file: {}. Use --work DIR.", std::strerror(errno));
+    if (n < 0)
+      fail<IoError>("activations", "cannot write to the temporary file: {}. Use --work DIR.", std::strerror(errno));
     done += n;
   }
 }
@@ -52,7 +53,8 @@ at::Tensor ActivationStore::get(int64_t slot) const {
   for (int64_t done = 0, total = x.numel() * 4; done < total;) {
     const ssize_t n = pread(fd_, data + done, static_cast<size_t>(total - done), slot * slot_bytes_ + done);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail<IoError>("activations", "cannot read the temporary file: {}", n < 0 ? std::strerror(errno) : "short");
+    if (n <= 0)
+      fail<IoError>("activations", "cannot read the temporary file: {}", n < 0 ? std::strerror(errno) : "short");
     done += n;
   }
   return x;

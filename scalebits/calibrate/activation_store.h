@@ -26,8 +26,8 @@ class ActivationStore {
 
  private:
   struct Slot {
-    at::Tensor tensor;            ///< in memory
-    std::vector<int64_t> shape;   ///< in the file
+    at::Tensor tensor;           ///< in memory
+    std::vector<int64_t> shape;  ///< in the file
   };
   std::vector<Slot> slots_;
   int64_t slot_bytes_;

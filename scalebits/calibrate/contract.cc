@@ -11,8 +11,8 @@ namespace {
 
 /// One row of one block, all pointers [n]. Scores of the row's channels are added to `row` and `col`.
 struct RowView {
-  const float *w, *g, *f;        ///< weight, gradient, Fisher term
-  const float *q, *up, *down;    ///< Q_b, Q_{b+1}, Q_{b-1}; up or down null where there is no such move
+  const float *w, *g, *f;      ///< weight, gradient, Fisher term
+  const float *q, *up, *down;  ///< Q_b, Q_{b+1}, Q_{b-1}; up or down null where there is no such move
   int64_t n;
 };
 
@@ -94,7 +94,7 @@ LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const W
     const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
     const auto n = static_cast<size_t>(cols.count), m = static_cast<size_t>(rows.count);
     const int bits = weights.bits(item)[static_cast<size_t>(block)];
-    const bool has_up = bits >= kMinBits && bits < kMaxBits, has_down = bits > kMinBits;
+    const bool has_up = bits >= kMinBits && bits<kMaxBits, has_down = bits> kMinBits;
     std::vector<float> q(n), up(n), down(n);
     std::vector<double> score(n), fisher(n);
     Partial& part = partials[static_cast<size_t>(block)];

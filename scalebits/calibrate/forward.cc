@@ -29,7 +29,8 @@ void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequ
   for (int64_t first = 0; first < total; first += at_once) {
     const int64_t n = std::min(at_once, total - first);
     std::vector<at::Tensor> x(static_cast<size_t>(n));
-    parallel_for(n, [&](int64_t i) { x[static_cast<size_t>(i)] = weights.embed(sequences[static_cast<size_t>(first + i)]); });
+    parallel_for(
+        n, [&](int64_t i) { x[static_cast<size_t>(i)] = weights.embed(sequences[static_cast<size_t>(first + i)]); });
     for (int64_t l = 0; l < weights.config().n_layers; ++l) {
       throw_if_stopped();
       const DecoderLayer layer = weights.layer(l);
@@ -58,7 +59,8 @@ double mean_loss(LossKind kind, const ModelWeights& weights, std::span<const Seq
   std::vector<SequenceLoss> losses(sequences.size());
   for_each_hidden(weights, sequences, [&](int64_t i, const at::Tensor& h) {
     const auto k = static_cast<size_t>(i);
-    losses[k] = sequence_loss(kind, weights, h, kind == LossKind::kKl ? reference[k] : at::Tensor(), sequences[k], nullptr);
+    losses[k] =
+        sequence_loss(kind, weights, h, kind == LossKind::kKl ? reference[k] : at::Tensor(), sequences[k], nullptr);
   });
   SequenceLoss sum;
   for (size_t i = 0; i < losses.size(); ++i) {

@@ -35,7 +35,8 @@ QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
       layers.items.push_back({name, l, p, BlockGrid(shape.out_features, shape.in_features, spec)});
     }
   }
-  if (layers.items.empty()) fail<InvalidArgument>("--ignore", "got patterns that match every linear layer, expected one left");
+  if (layers.items.empty())
+    fail<InvalidArgument>("--ignore", "got patterns that match every linear layer, expected one left");
   return layers;
 }
 

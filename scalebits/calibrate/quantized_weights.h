@@ -43,9 +43,11 @@ class QuantizedWeights final : public ModelWeights {
 
   /// Scale and zero point of every group of one block at one width, [rows.count, groups]; fitted at the first call and
   /// kept. Different blocks may be asked for from different threads.
-  [[nodiscard]] std::span<const GroupParams> params(size_t item, int64_t block, int bits, const at::Tensor& weight) const;
+  [[nodiscard]] std::span<const GroupParams> params(size_t item, int64_t block, int bits,
+                                                    const at::Tensor& weight) const;
   /// Q_bits of row `row` (within the block) and all its columns. @param out [cols.count]
-  void quantize_block_row(size_t item, int64_t block, int bits, const at::Tensor& weight, int64_t row, float* out) const;
+  void quantize_block_row(size_t item, int64_t block, int bits, const at::Tensor& weight, int64_t row,
+                          float* out) const;
 
   /// items index of a linear layer, or -1 where it is not quantized
   [[nodiscard]] int64_t item_of(int64_t layer, Proj p) const {
@@ -61,9 +63,9 @@ class QuantizedWeights final : public ModelWeights {
   /// Fitted groups of one matrix at one width: one array, because small ones for each block would double the memory.
   struct Fitted {
     std::once_flag allocated;
-    std::vector<GroupParams> groups;   ///< block after block
-    std::vector<int64_t> first;        ///< of each block
-    std::vector<uint8_t> done;         ///< per block
+    std::vector<GroupParams> groups;  ///< block after block
+    std::vector<int64_t> first;       ///< of each block
+    std::vector<uint8_t> done;        ///< per block
   };
   static void allocate(Fitted& fitted, const BlockGrid& grid);
   mutable std::vector<std::array<Fitted, kMaxBits>> params_;  ///< [item][bits - 1]

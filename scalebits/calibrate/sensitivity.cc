@@ -52,7 +52,8 @@ class Pass {
 
   double forward() {
     std::vector<at::Tensor> x(sequences_.size());
-    parallel_for(n(), [&](int64_t s) { x[static_cast<size_t>(s)] = weights_.embed(sequences_[static_cast<size_t>(s)]); });
+    parallel_for(n(),
+                 [&](int64_t s) { x[static_cast<size_t>(s)] = weights_.embed(sequences_[static_cast<size_t>(s)]); });
     for (int64_t l = 0; l < config_.n_layers; ++l) {
       throw_if_stopped();
       const DecoderLayer layer = weights_.layer(l);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Sensitivities of blocks and channels: one backward pass at the quantized weights, layer by layer, in which each weight
-/// gradient is formed tile by tile, contracted and dropped (docs/design.md, "Sensitivity").
+/// Sensitivities of blocks and channels: one backward pass at the quantized weights, layer by layer, in which each
+/// weight gradient is formed tile by tile, contracted and dropped (docs/design.md, "Sensitivity").
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@
 
 namespace scalebits {
 
-/// Of one block at its current width b, with g the gradient of the mean loss (nats per position) at the quantized weights
-/// and F the Fisher term of each weight (see GradientPass). Moves outside 1..8 give 0.
+/// Of one block at its current width b, with g the gradient of the mean loss (nats per position) at the quantized
+/// weights and F the Fisher term of each weight (see GradientPass). Moves outside 1..8 give 0.
 struct BlockSensitivity {
   double up = 0;         ///< <g, Q_{b+1} - Q_b>
   double down = 0;       ///< <g, Q_{b-1} - Q_b>
@@ -50,10 +50,10 @@ struct PassResult {
 
 /// One forward and one backward pass over the sequences at the current widths.
 ///
-/// F is the sum over sequences of the squared gradient of the sequence's summed loss, divided by the number of positions:
-/// with loss kSampled an unbiased estimate of the diagonal of the Fisher matrix of the mean loss.
-/// Results do not depend on the number of threads. Memory: two layers of f32 weights, gradients and squares of one layer,
-/// the inputs of every layer (bounded by activation_bytes), and one microbatch of activations.
+/// F is the sum over sequences of the squared gradient of the sequence's summed loss, divided by the number of
+/// positions: with loss kSampled an unbiased estimate of the diagonal of the Fisher matrix of the mean loss. Results do
+/// not depend on the number of threads. Memory: two layers of f32 weights, gradients and squares of one layer, the
+/// inputs of every layer (bounded by activation_bytes), and one microbatch of activations.
 /// @throws Error naming the tensor and index of the first NaN or Inf in a gradient
 PassResult gradient_pass(const QuantizedWeights& weights, std::span<const Sequence> sequences,
                          std::span<const at::Tensor> reference, const PassOptions& options);

@@ -8,8 +8,8 @@
 namespace scalebits {
 namespace {
 
-constexpr std::array kFields = {&BlockSensitivity::up,      &BlockSensitivity::down,     &BlockSensitivity::restore,
-                                &BlockSensitivity::err,     &BlockSensitivity::err_up,   &BlockSensitivity::err_down,
+constexpr std::array kFields = {&BlockSensitivity::up,      &BlockSensitivity::down,      &BlockSensitivity::restore,
+                                &BlockSensitivity::err,     &BlockSensitivity::err_up,    &BlockSensitivity::err_down,
                                 &BlockSensitivity::move_up, &BlockSensitivity::move_down, &BlockSensitivity::fisher};
 
 struct Channel {
@@ -26,7 +26,8 @@ std::vector<double> read(const std::map<std::string, const TensorView*>& tensors
                          const std::filesystem::path& path) {
   const auto found = tensors.find(name);
   if (found == tensors.end() || found->second->dtype != DType::kF64 || found->second->n_elements() != n) {
-    fail<FormatError>(path.string(), "{}: missing or of the wrong size, expected {} F64 values. Was the file edited?", name, n);
+    fail<FormatError>(path.string(), "{}: missing or of the wrong size, expected {} F64 values. Was the file edited?",
+                      name, n);
   }
   std::vector<double> values(static_cast<size_t>(n));
   std::memcpy(values.data(), found->second->bytes.data(), values.size() * sizeof(double));
@@ -41,7 +42,8 @@ void save_stats(const std::filesystem::path& path, const PassResult& result, con
   for (const auto& item : layers.items) {
     specs.push_back({item.name + ".blocks", DType::kF64, {item.grid.n_blocks(), static_cast<int64_t>(kFields.size())}});
     for (const Channel& c : kChannels) {
-      specs.push_back({item.name + c.suffix, DType::kF64, {c.rows ? item.grid.out_features() : item.grid.in_features()}});
+      specs.push_back(
+          {item.name + c.suffix, DType::kF64, {c.rows ? item.grid.out_features() : item.grid.in_features()}});
     }
   }
   std::filesystem::path temporary = path;
@@ -82,7 +84,8 @@ std::optional<PassResult> load_stats(const std::filesystem::path& path, const Qu
       for (size_t f = 0; f < kFields.size(); ++f) linear.blocks[b].*kFields[f] = blocks[b * kFields.size() + f];
     }
     for (const Channel& c : kChannels) {
-      linear.*(c.values) = read(tensors, item.name + c.suffix, c.rows ? item.grid.out_features() : item.grid.in_features(), path);
+      linear.*(c.values) =
+          read(tensors, item.name + c.suffix, c.rows ? item.grid.out_features() : item.grid.in_features(), path);
     }
     result.linears.push_back(std::move(linear));
   }

@@ -20,7 +20,8 @@ constexpr int64_t kSampleBatch = 16;
 void check_options(const CalibOptions& options) {
   if (options.seqlen < 2) fail<InvalidArgument>("--seqlen", "got {}, expected at least 2", options.seqlen);
   if (options.nsamples < 2) {
-    fail<InvalidArgument>("--nsamples", "got {}, expected at least 2: one for gradients, one held out", options.nsamples);
+    fail<InvalidArgument>("--nsamples", "got {}, expected at least 2: one for gradients, one held out",
+                          options.nsamples);
   }
 }
 
@@ -100,8 +101,10 @@ std::vector<Sequence> sequences_from_documents(const Tokenizer& tokenizer, const
   const auto body = static_cast<size_t>(options.seqlen - (bos ? 1 : 0));
   const size_t windows = all.size() / body;
   if (windows < 2) {
-    fail<FormatError>(where, "calibration text: got {} tokens, expected at least {} (two windows of {}). Give more text or "
-                      "a smaller --seqlen.", all.size(), 2 * body, options.seqlen);
+    fail<FormatError>(where,
+                      "calibration text: got {} tokens, expected at least {} (two windows of {}). Give more text or "
+                      "a smaller --seqlen.",
+                      all.size(), 2 * body, options.seqlen);
   }
   if (windows < static_cast<size_t>(options.nsamples)) {
     log.warn("{}: {} tokens give {} windows of {}, fewer than --nsamples {}; all are used", where, all.size(), windows,
@@ -136,7 +139,8 @@ std::vector<Sequence> sample_sequences(const std::shared_ptr<const Checkpoint>& 
       const int64_t begin = (first + i) * kSampleBatch;
       const auto count = static_cast<size_t>(std::min(kSampleBatch, options.nsamples - begin));
       sample_batch(weights, layers, rope, tokenizer.bos(), tokenizer.eos(),
-                   std::span(sequences).subspan(static_cast<size_t>(begin), count), options.seqlen, options.seed, begin);
+                   std::span(sequences).subspan(static_cast<size_t>(begin), count), options.seqlen, options.seed,
+                   begin);
     });
   }
   log.progress("sampling calibration text", batches, batches);

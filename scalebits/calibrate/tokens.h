@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Calibration sequences: cut from text, or sampled from the model itself; split into a part for gradients and a held-out
-/// part that only decides which moves are kept.
+/// Calibration sequences: cut from text, or sampled from the model itself; split into a part for gradients and a
+/// held-out part that only decides which moves are kept.
 #pragma once
 
 #include <string>
@@ -24,9 +24,9 @@ struct CalibOptions {
   uint64_t seed = 0;
 };
 
-/// Windows of `seqlen` ids: documents are tokenized and joined, cut into consecutive windows (BOS first in each where the
-/// tokenizer puts it there), and `nsamples` of them are drawn by the seed. A tail shorter than a window is dropped. Fewer
-/// windows than asked for: all are used, with a warning.
+/// Windows of `seqlen` ids: documents are tokenized and joined, cut into consecutive windows (BOS first in each where
+/// the tokenizer puts it there), and `nsamples` of them are drawn by the seed. A tail shorter than a window is dropped.
+/// Fewer windows than asked for: all are used, with a warning.
 /// @throws FormatError when the text is too short for two windows; InvalidArgument for nsamples or seqlen below 2
 std::vector<Sequence> sequences_from_documents(const Tokenizer& tokenizer, const std::vector<std::string>& documents,
                                                const CalibOptions& options, const std::string& where, Log& log);

@@ -41,8 +41,8 @@ std::string shard_name(size_t index, size_t count) {
 }
 
 bool is_companion(const std::string& name) {
-  static constexpr std::array kPrefixes = {"tokenizer", "special_tokens_map", "added_tokens", "vocab", "merges",
-                                           "generation_config", "chat_template", "LICENSE", "NOTICE"};
+  static constexpr std::array kPrefixes = {"tokenizer",         "special_tokens_map", "added_tokens", "vocab", "merges",
+                                           "generation_config", "chat_template",      "LICENSE",      "NOTICE"};
   if (name == "tokenizer.safetensors" || name.ends_with(".bin")) return false;
   return std::any_of(kPrefixes.begin(), kPrefixes.end(), [&](const char* p) { return name.starts_with(p); });
 }

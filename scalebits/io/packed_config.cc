@@ -21,11 +21,17 @@ T required(const Json& json, const char* key, const std::string& where) {
 
 std::string add_packed_config(const std::filesystem::path& dense_dir, const PackedConfig& p) {
   Json config = read_json(dense_dir / "config.json");
-  config["quantization_config"] = {
-      {"quant_method", kQuantMethod}, {"version", p.version},         {"bits", p.bits},
-      {"block", {p.spec.rows, p.spec.cols}}, {"group_size", p.spec.group_size}, {"quantizer", p.quantizer},
-      {"method", p.method},           {"reorder", p.reorder},         {"calib_hash", p.calib_hash},
-      {"seed", p.seed},               {"files", p.files}};
+  config["quantization_config"] = {{"quant_method", kQuantMethod},
+                                   {"version", p.version},
+                                   {"bits", p.bits},
+                                   {"block", {p.spec.rows, p.spec.cols}},
+                                   {"group_size", p.spec.group_size},
+                                   {"quantizer", p.quantizer},
+                                   {"method", p.method},
+                                   {"reorder", p.reorder},
+                                   {"calib_hash", p.calib_hash},
+                                   {"seed", p.seed},
+                                   {"files", p.files}};
   return config.dump(2) + "\n";
 }
 
@@ -38,8 +44,10 @@ PackedConfig read_packed_config(const std::filesystem::path& dir) {
   const Json& q = config["quantization_config"];
   const auto method = required<std::string>(q, "quant_method", where);
   if (method != kQuantMethod) {
-    fail<Unsupported>(where, "quantization_config.quant_method: got \"{}\", expected \"{}\". Only checkpoints written by "
-                      "scalebits can be read packed.", method, kQuantMethod);
+    fail<Unsupported>(where,
+                      "quantization_config.quant_method: got \"{}\", expected \"{}\". Only checkpoints written by "
+                      "scalebits can be read packed.",
+                      method, kQuantMethod);
   }
   PackedConfig p;
   p.version = required<int>(q, "version", where);
@@ -48,7 +56,8 @@ PackedConfig read_packed_config(const std::filesystem::path& dir) {
                       p.version, kPackedVersion);
   }
   const auto block = required<std::vector<int>>(q, "block", where);
-  if (block.size() != 2) fail<FormatError>(where, "quantization_config.block: got {} entries, expected 2", block.size());
+  if (block.size() != 2)
+    fail<FormatError>(where, "quantization_config.block: got {} entries, expected 2", block.size());
   p.spec = {block[0], block[1], required<int>(q, "group_size", where)};
   try {
     (void)BlockGrid(p.spec.rows, p.spec.cols, p.spec);

@@ -12,8 +12,8 @@ namespace scalebits {
 /// @param k [B, n_kv_heads, S, head_dim]; @param v likewise
 /// @return  [B, n_heads, T, head_dim]
 ///
-/// Differentiable. Probabilities are recomputed in the backward pass head by head and 512 queries at a time (the idea of
-/// FlashAttention, arXiv 2205.14135, section 3.1), so no [n_heads, T, S] buffer exists in either direction.
+/// Differentiable. Probabilities are recomputed in the backward pass head by head and 512 queries at a time (the idea
+/// of FlashAttention, arXiv 2205.14135, section 3.1), so no [n_heads, T, S] buffer exists in either direction.
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
 }  // namespace scalebits

@@ -49,8 +49,9 @@ Permutation query_channels(const ModelConfig& c, const FoldedOrder::Layer& l, bo
 
 void check_part(const Permutation& perm, int64_t n, const char* part, int64_t layer) {
   if (!perm.empty() && !is_permutation_of(perm, n)) {
-    fail<FormatError>("plan", "{} order of layer {}: got {} entries that are no permutation, expected each of 0..{} once",
-                      part, layer, perm.size(), n - 1);
+    fail<FormatError>("plan",
+                      "{} order of layer {}: got {} entries that are no permutation, expected each of 0..{} once", part,
+                      layer, perm.size(), n - 1);
   }
 }
 
@@ -61,13 +62,19 @@ RowColOrder folded_order(const ModelConfig& c, const FoldedOrder& order, int64_t
   const FoldedOrder::Layer& l = order.layers.empty() ? kNone : order.layers[static_cast<size_t>(layer)];
   const bool heads = !keeps_heads(l), value = heads || !l.value.empty();
   switch (p) {
-    case Proj::kQ: return {heads ? query_channels(c, l, false) : Permutation{}, order.residual};
-    case Proj::kK: return {heads ? kv_channels(c, l, false) : Permutation{}, order.residual};
-    case Proj::kV: return {value ? kv_channels(c, l, true) : Permutation{}, order.residual};
-    case Proj::kO: return {order.residual, value ? query_channels(c, l, true) : Permutation{}};
+    case Proj::kQ:
+      return {heads ? query_channels(c, l, false) : Permutation{}, order.residual};
+    case Proj::kK:
+      return {heads ? kv_channels(c, l, false) : Permutation{}, order.residual};
+    case Proj::kV:
+      return {value ? kv_channels(c, l, true) : Permutation{}, order.residual};
+    case Proj::kO:
+      return {order.residual, value ? query_channels(c, l, true) : Permutation{}};
     case Proj::kGate:
-    case Proj::kUp: return {l.mlp, order.residual};
-    case Proj::kDown: return {order.residual, l.mlp};
+    case Proj::kUp:
+      return {l.mlp, order.residual};
+    case Proj::kDown:
+      return {order.residual, l.mlp};
   }
   check_failed(__FILE__, __LINE__, "known projection");
 }

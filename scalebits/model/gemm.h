@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Matrix products of the model on the CPU: oneDNN for f32 (it picks its code by instruction set; OpenBLAS 0.3.21 picks by
-/// processor name and halves its speed on newer ones), libtorch for bf16.
+/// Matrix products of the model on the CPU: oneDNN for f32 (it picks its code by instruction set; OpenBLAS 0.3.21 picks
+/// by processor name and halves its speed on newer ones), libtorch for bf16.
 #pragma once
 
 #include "scalebits/model/torch.h"

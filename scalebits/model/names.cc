@@ -9,13 +9,20 @@ namespace scalebits {
 
 const char* proj_name(Proj p) {
   switch (p) {
-    case Proj::kQ: return "q_proj";
-    case Proj::kK: return "k_proj";
-    case Proj::kV: return "v_proj";
-    case Proj::kO: return "o_proj";
-    case Proj::kGate: return "gate_proj";
-    case Proj::kUp: return "up_proj";
-    case Proj::kDown: return "down_proj";
+    case Proj::kQ:
+      return "q_proj";
+    case Proj::kK:
+      return "k_proj";
+    case Proj::kV:
+      return "v_proj";
+    case Proj::kO:
+      return "o_proj";
+    case Proj::kGate:
+      return "gate_proj";
+    case Proj::kUp:
+      return "up_proj";
+    case Proj::kDown:
+      return "down_proj";
   }
   check_failed(__FILE__, __LINE__, "known projection");
 }
@@ -32,13 +39,18 @@ std::string mlp_norm_name(int64_t layer) {
 
 LinearShape linear_shape(const ModelConfig& c, Proj p) {
   switch (p) {
-    case Proj::kQ: return {c.n_heads * c.head_dim, c.d_model, c.qkv_bias};
+    case Proj::kQ:
+      return {c.n_heads * c.head_dim, c.d_model, c.qkv_bias};
     case Proj::kK:
-    case Proj::kV: return {c.n_kv_heads * c.head_dim, c.d_model, c.qkv_bias};
-    case Proj::kO: return {c.d_model, c.n_heads * c.head_dim, c.o_bias};
+    case Proj::kV:
+      return {c.n_kv_heads * c.head_dim, c.d_model, c.qkv_bias};
+    case Proj::kO:
+      return {c.d_model, c.n_heads * c.head_dim, c.o_bias};
     case Proj::kGate:
-    case Proj::kUp: return {c.d_ff, c.d_model, c.mlp_bias};
-    case Proj::kDown: return {c.d_model, c.d_ff, c.mlp_bias};
+    case Proj::kUp:
+      return {c.d_ff, c.d_model, c.mlp_bias};
+    case Proj::kDown:
+      return {c.d_model, c.d_ff, c.mlp_bias};
   }
   check_failed(__FILE__, __LINE__, "known projection");
 }

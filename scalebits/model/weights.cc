@@ -62,8 +62,8 @@ at::Tensor ModelWeights::embed(std::span<const TokenId> ids) const {
   at::Tensor x = at::empty({1, static_cast<int64_t>(ids.size()), d}, at::kFloat);
   for (size_t t = 0; t < ids.size(); ++t) {
     if (ids[t] < 0 || ids[t] >= config_.vocab_size) {
-      fail<InvalidArgument>("embed", "token id: got {}, expected 0..{}. Do tokenizer and model belong together?", ids[t],
-                            config_.vocab_size - 1);
+      fail<InvalidArgument>("embed", "token id: got {}, expected 0..{}. Do tokenizer and model belong together?",
+                            ids[t], config_.vocab_size - 1);
     }
     TensorView row = table;
     row.shape = {d};
@@ -115,7 +115,8 @@ at::Tensor DenseWeights::mapped_weight(int64_t layer, Proj p) const {
   const auto address = reinterpret_cast<uintptr_t>(stored.bytes.data());
   if (!same || !perm.rows.empty() || !perm.cols.empty() || address % 4 != 0) return {};
   const auto owner = shared_checkpoint();
-  return at::from_blob(const_cast<std::byte*>(stored.bytes.data()), sizes, [owner](void*) {}, at::TensorOptions(dtype()));
+  return at::from_blob(
+      const_cast<std::byte*>(stored.bytes.data()), sizes, [owner](void*) {}, at::TensorOptions(dtype()));
 }
 
 std::shared_ptr<const Linear> DenseWeights::linear(int64_t layer, Proj p) const {

@@ -43,7 +43,8 @@ class ModelWeights {
   [[nodiscard]] const at::Tensor& head() const;
 
  protected:
-  /// @param residual order of the residual channels, folded into what is handed out; empty where the file has it already
+  /// @param residual order of the residual channels, folded into what is handed out; empty where the file has it
+  /// already
   ModelWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, at::ScalarType dtype,
                Permutation residual);
   /// f32 copy of a stored tensor, of exactly this shape; its pages leave the resident set.
@@ -75,8 +76,8 @@ class DenseWeights : public ModelWeights {
   [[nodiscard]] const FoldedOrder& order() const { return order_; }
 
  private:
-  /// The stored bytes themselves where they are what is wanted (dtype, order, alignment), else undefined. Not checked for
-  /// NaN. Layers that are kept for long use it, so that they take no memory beside the mapped file.
+  /// The stored bytes themselves where they are what is wanted (dtype, order, alignment), else undefined. Not checked
+  /// for NaN. Layers that are kept for long use it, so that they take no memory beside the mapped file.
   [[nodiscard]] at::Tensor mapped_weight(int64_t layer, Proj p) const;
 
   FoldedOrder order_;

@@ -45,7 +45,8 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
       const auto packed = linears.find(tensor.name);
       if (packed != linears.end()) {
         const LinearShape shape = linear_shape(config, packed->second.second);
-        specs.push_back({tensor.name.substr(0, tensor.name.size() - kCodes.size()) + ".weight", dtype,
+        specs.push_back({tensor.name.substr(0, tensor.name.size() - kCodes.size()) + ".weight",
+                         dtype,
                          {shape.out_features, shape.in_features}});
       } else {
         specs.push_back({tensor.name, dtype, tensor.shape});

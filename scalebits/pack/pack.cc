@@ -35,7 +35,8 @@ struct Place {
 };
 
 std::map<std::string, Place> places(const ModelConfig& config) {
-  std::map<std::string, Place> map = {{kEmbedName, {-1, {}, 1}}, {kHeadName, {-1, {}, 1}}, {kFinalNormName, {-1, {}, 0}}};
+  std::map<std::string, Place> map = {
+      {kEmbedName, {-1, {}, 1}}, {kHeadName, {-1, {}, 1}}, {kFinalNormName, {-1, {}, 0}}};
   for (int64_t l = 0; l < config.n_layers; ++l) {
     map[attn_norm_name(l)] = {l, {}, 0};
     map[mlp_norm_name(l)] = {l, {}, 0};
@@ -157,7 +158,8 @@ class PackedWriter {
   /// Values come back in the dtype they were stored in, so nothing is rounded.
   void write_floats(const TensorView& tensor, const at::Tensor& values) {
     const at::Tensor t = values.contiguous();
-    writer_.write(tensor.name, to_bytes({t.data_ptr<float>(), static_cast<size_t>(t.numel())}, tensor.dtype, tensor.name));
+    writer_.write(tensor.name,
+                  to_bytes({t.data_ptr<float>(), static_cast<size_t>(t.numel())}, tensor.dtype, tensor.name));
   }
 
   void write_permuted(const TensorView& tensor, int dim) {
@@ -220,8 +222,10 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
   }
   for (const LinearPlan& linear : plan.linears) {
     const auto shape = shapes.find(linear.name);
-    if (shape == shapes.end()) fail<FormatError>("plan", "linear layer {}: the model has none of this name", linear.name);
-    if (linear.grid.out_features() != shape->second.out_features || linear.grid.in_features() != shape->second.in_features) {
+    if (shape == shapes.end())
+      fail<FormatError>("plan", "linear layer {}: the model has none of this name", linear.name);
+    if (linear.grid.out_features() != shape->second.out_features ||
+        linear.grid.in_features() != shape->second.in_features) {
       fail<FormatError>("plan", "shape of {}: got {} x {}, expected {} x {}", linear.name, linear.grid.out_features(),
                         linear.grid.in_features(), shape->second.out_features, shape->second.in_features);
     }

@@ -38,10 +38,14 @@ ReachableBytes reachable_bytes(const QuantizedLayers& layers) {
 void check_reachable(const QuantizedLayers& layers, int64_t budget_bytes, const std::string& what) {
   const ReachableBytes reach = reachable_bytes(layers);
   if (budget_bytes >= reach.least && budget_bytes <= reach.most) return;
-  const auto bpw = [&](int64_t bytes) { return 8.0 * static_cast<double>(bytes) / static_cast<double>(n_weights(layers)); };
-  fail<InvalidArgument>("budget", "{}: got {} bytes ({:.4f} bpw) for the quantized layers, expected {} to {} bytes "
-                        "({:.4f} to {:.4f} bpw, scales and all other bytes included).", what, budget_bytes,
-                        bpw(budget_bytes), reach.least, reach.most, bpw(reach.least), bpw(reach.most));
+  const auto bpw = [&](int64_t bytes) {
+    return 8.0 * static_cast<double>(bytes) / static_cast<double>(n_weights(layers));
+  };
+  fail<InvalidArgument>("budget",
+                        "{}: got {} bytes ({:.4f} bpw) for the quantized layers, expected {} to {} bytes "
+                        "({:.4f} to {:.4f} bpw, scales and all other bytes included).",
+                        what, budget_bytes, bpw(budget_bytes), reach.least, reach.most, bpw(reach.least),
+                        bpw(reach.most));
 }
 
 int64_t budget_from_bpw(const QuantizedLayers& layers, double target_bpw) {

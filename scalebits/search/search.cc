@@ -44,8 +44,10 @@ class Search {
     const DenseWeights dense(checkpoint_, config_);
     heldout_reference_ = reference_hidden(dense, calib_.heldout);
     if (options_.loss == LossKind::kKl) gradient_reference_ = reference_hidden(dense, calib_.gradient);
-    if (resume == nullptr) begin(save);
-    else resume_from(state_);
+    if (resume == nullptr)
+      begin(save);
+    else
+      resume_from(state_);
     if (options_.method == Method::kSearch || options_.method == Method::kMatrix) iterate(save);
     const double kl = options_.loss == LossKind::kKl
                           ? state_.heldout
@@ -55,8 +57,8 @@ class Search {
 
  private:
   void open(FoldedOrder order) {
-    weights_ = std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, std::move(order)),
-                                                  layers_, quantizer_);
+    weights_ = std::make_unique<QuantizedWeights>(
+        std::make_shared<DenseWeights>(checkpoint_, config_, std::move(order)), layers_, quantizer_);
   }
 
   void resume_from(const SearchState& state) {
@@ -145,13 +147,16 @@ class Search {
                          [&](const BlockRef& a, const BlockRef& b) { return salience(a) > salience(b); });
         return two_level_widths(layers_, budget_, order);
       }
-      case Method::kUniform: return two_level_widths(layers_, budget_, order);
+      case Method::kUniform:
+        return two_level_widths(layers_, budget_, order);
       case Method::kSearch:
-      case Method::kMatrix: break;
+      case Method::kMatrix:
+        break;
     }
     Widths widths;
     for (const auto& item : layers_.items) {
-      widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()), static_cast<uint8_t>(floor_bits(layers_, budget_)));
+      widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()),
+                          static_cast<uint8_t>(floor_bits(layers_, budget_)));
     }
     return widths;
   }
@@ -221,15 +226,24 @@ class Search {
       const bool filling = budget_ - bytes > budget_ / 100;
       const bool last = state_.iteration + 1 == options_.max_iterations;
       Moves moves;
-      if (filling) moves = select_moves(units(scores, options_.score), budget_ - bytes, last ? n_units() : state_.batch, false);
+      if (filling)
+        moves = select_moves(units(scores, options_.score), budget_ - bytes, last ? n_units() : state_.batch, false);
       if (moves.up.empty()) moves = select_moves(units(scores, options_.score), budget_ - bytes, state_.batch);
       if (moves.up.empty()) break;
       const Widths candidate = moved(moves);
       apply(candidate);
       const double after = heldout();
       const bool accepted = after < state_.heldout;
-      TraceEntry entry{state_.iteration, scores.loss, state_.heldout, after, static_cast<int64_t>(moves.up.size()),
-                       static_cast<int64_t>(moves.down.size()), moves.predicted_gain, accepted, bytes, 0.0};
+      TraceEntry entry{state_.iteration,
+                       scores.loss,
+                       state_.heldout,
+                       after,
+                       static_cast<int64_t>(moves.up.size()),
+                       static_cast<int64_t>(moves.down.size()),
+                       moves.predicted_gain,
+                       accepted,
+                       bytes,
+                       0.0};
       if (accepted) {
         state_.widths = candidate;
         state_.heldout = after;

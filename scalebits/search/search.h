@@ -38,12 +38,12 @@ struct SearchOptions {
 /// What happened in one iteration; the record and the plan keep them all.
 struct TraceEntry {
   int64_t iteration = 0;
-  double gradient_loss = 0;    ///< on the gradient slice before the moves
+  double gradient_loss = 0;  ///< on the gradient slice before the moves
   double heldout_before = 0, heldout_after = 0;
   int64_t moves_up = 0, moves_down = 0;
   double predicted_gain = 0;
   bool accepted = false;
-  int64_t bytes = 0;           ///< of the widths kept
+  int64_t bytes = 0;  ///< of the widths kept
   double seconds = 0;
 };
 
@@ -52,7 +52,7 @@ struct SearchState {
   FoldedOrder order;
   Widths widths;
   double heldout = 0;
-  int64_t batch = 0;          ///< most up moves at once
+  int64_t batch = 0;  ///< most up moves at once
   int64_t iteration = 0;
   int64_t fresh_gradient = 0;  ///< iteration whose gradient slice belongs to the current widths
   int64_t stalls = 0;          ///< gradient slices in a row that led to no kept batch
@@ -63,8 +63,8 @@ struct SearchState {
 struct SearchResult {
   FoldedOrder order;
   Widths widths;
-  double heldout_loss = 0;   ///< nats per position, of the loss searched with
-  double heldout_kl = 0;     ///< nats per position, from the full-precision model
+  double heldout_loss = 0;  ///< nats per position, of the loss searched with
+  double heldout_kl = 0;    ///< nats per position, from the full-precision model
   int64_t bytes = 0;
   std::vector<TraceEntry> trace;
 };
@@ -74,8 +74,8 @@ struct SearchResult {
 /// @throws InvalidArgument for an unreachable budget; Interrupted after a stop request
 SearchResult search_plan(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelConfig& config,
                          const QuantizedLayers& layers, const GroupQuantizer& quantizer, const CalibSet& calib,
-                         int64_t budget_bytes, const SearchOptions& options, Log& log, const SearchState* resume = nullptr,
-                         const std::function<void(const SearchState&)>& save = {});
+                         int64_t budget_bytes, const SearchOptions& options, Log& log,
+                         const SearchState* resume = nullptr, const std::function<void(const SearchState&)>& save = {});
 
 /// Predicted gain of one more bit and harm of one bit less for a block.
 UnitMoves block_moves(const BlockSensitivity& s, Score score, const BlockGrid& grid, int64_t block, int bits);

@@ -16,8 +16,12 @@ Moves select_moves(std::span<const UnitMoves> units, int64_t free_bytes, int64_t
     if (units[i].bytes_up > 0 && units[i].gain_up > 0) ups.push_back(static_cast<int64_t>(i));
     if (may_pay && units[i].bytes_down > 0) downs.push_back(static_cast<int64_t>(i));
   }
-  const auto gain = [&](int64_t i) { return per_byte(units[static_cast<size_t>(i)].gain_up, units[static_cast<size_t>(i)].bytes_up); };
-  const auto harm = [&](int64_t i) { return per_byte(units[static_cast<size_t>(i)].harm_down, units[static_cast<size_t>(i)].bytes_down); };
+  const auto gain = [&](int64_t i) {
+    return per_byte(units[static_cast<size_t>(i)].gain_up, units[static_cast<size_t>(i)].bytes_up);
+  };
+  const auto harm = [&](int64_t i) {
+    return per_byte(units[static_cast<size_t>(i)].harm_down, units[static_cast<size_t>(i)].bytes_down);
+  };
   std::stable_sort(ups.begin(), ups.end(), [&](int64_t a, int64_t b) { return gain(a) > gain(b); });
   std::stable_sort(downs.begin(), downs.end(), [&](int64_t a, int64_t b) { return harm(a) < harm(b); });
 

@@ -22,9 +22,10 @@ struct Moves {
   double predicted_gain = 0;      ///< gains less harms, nats
 };
 
-/// Takes up moves in falling gain per byte, at most `max_up` of them, none without gain; pays for each from `free_bytes`
-/// and then by down moves in rising harm per byte; stops when an up move gains less per byte than the next down move
-/// harms. A unit moves at most once. Ties go to the lower index. Net growth never exceeds free_bytes. O(n log n).
+/// Takes up moves in falling gain per byte, at most `max_up` of them, none without gain; pays for each from
+/// `free_bytes` and then by down moves in rising harm per byte; stops when an up move gains less per byte than the next
+/// down move harms. A unit moves at most once. Ties go to the lower index. Net growth never exceeds free_bytes. O(n log
+/// n).
 /// @param may_pay  false: free bytes only, nothing moves down
 Moves select_moves(std::span<const UnitMoves> units, int64_t free_bytes, int64_t max_up, bool may_pay = true);
 

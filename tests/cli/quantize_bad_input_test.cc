@@ -23,8 +23,9 @@ class BadInput : public testing::Test {
     }
   }
   [[nodiscard]] Outcome quantize(std::vector<std::string> more = {}) const {
-    std::vector<std::string> all = {"quantize", dir_ / "model", "-o", dir_ / "out", "--target-bpw", "2.5", "--nsamples",
-                                    "4", "--seqlen", "64", "--method", "uniform", "--reorder", "none", "--quiet"};
+    std::vector<std::string> all = {"quantize", dir_ / "model", "-o",        dir_ / "out", "--target-bpw",
+                                    "2.5",      "--nsamples",   "4",         "--seqlen",   "64",
+                                    "--method", "uniform",      "--reorder", "none",       "--quiet"};
     all.insert(all.end(), more.begin(), more.end());
     return run_program(all);
   }
@@ -88,7 +89,8 @@ TEST_F(BadInput, EmptyCalibrationText) {
 
 TEST_F(BadInput, CalibrationTextTooShort) {
   write_text_file(dir_ / "calib.txt", "Call me Ishmael.");
-  expect_refusal(quantize({"--calib", dir_ / "calib.txt"}), 3, AllOf(HasSubstr("expected at least 126"), HasSubstr("--seqlen")));
+  expect_refusal(quantize({"--calib", dir_ / "calib.txt"}), 3,
+                 AllOf(HasSubstr("expected at least 126"), HasSubstr("--seqlen")));
 }
 
 TEST_F(BadInput, CalibrationTextThatIsNotUtf8) {

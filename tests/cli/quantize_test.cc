@@ -20,8 +20,12 @@ class Quantize : public testing::Test {
  protected:
   /// Arguments of a run that takes about two seconds.
   [[nodiscard]] std::vector<std::string> arguments(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> all = {"quantize", test::demo_model().string(), "-o", dir_ / out, "--nsamples", "4",
-                                    "--seqlen", "64", "--block", "64x128", "--quiet"};
+    std::vector<std::string> all = {"quantize",   test::demo_model().string(),
+                                    "-o",         dir_ / out,
+                                    "--nsamples", "4",
+                                    "--seqlen",   "64",
+                                    "--block",    "64x128",
+                                    "--quiet"};
     if (std::find(more.begin(), more.end(), "--iterations") == more.end()) all.insert(all.end(), {"--iterations", "2"});
     if (std::find(more.begin(), more.end(), "--plan") == more.end() &&
         std::find(more.begin(), more.end(), "--target-size") == more.end()) {
@@ -43,8 +47,8 @@ TEST_F(Quantize, WritesASoundModelWithinTheBudget) {
   const Outcome outcome = quantize("out", {"--json", dir_ / "r.json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const Json r = read_json(dir_ / "r.json")["result"];
-  for (const char* key : {"target_bpw", "bpw", "code_bits", "quantized_bytes", "file_bytes", "seconds", "peak_rss_bytes",
-                          "heldout_kl", "iterations"}) {
+  for (const char* key : {"target_bpw", "bpw", "code_bits", "quantized_bytes", "file_bytes", "seconds",
+                          "peak_rss_bytes", "heldout_kl", "iterations"}) {
     EXPECT_TRUE(r.contains(key)) << key;
   }
   EXPECT_LE(r["bpw"], 2.5);
@@ -103,7 +107,8 @@ TEST_F(Quantize, ABudgetOutOfReachIsRefusedWithBothEnds) {
     const Outcome outcome = run_program(all);
     EXPECT_EQ(outcome.exit_code, 2);
     // By hand: per 128 weights of a row 16 bits of scale and 2 (9 at most 8) bits of zero; 8 bits a block of 64 x 128.
-    EXPECT_THAT(outcome.err, testing::AllOf(HasSubstr("--target-bpw " + std::string(bpw)), HasSubstr("1.1416 to 8.1885 bpw")));
+    EXPECT_THAT(outcome.err,
+                testing::AllOf(HasSubstr("--target-bpw " + std::string(bpw)), HasSubstr("1.1416 to 8.1885 bpw")));
     EXPECT_FALSE(fs::exists(dir_ / "out"));
   }
 }
@@ -168,8 +173,8 @@ TEST_F(Quantize, ExportIsADenseModelForOtherTools) {
   EXPECT_EQ(read_text_file(dir_ / "dense/tokenizer.json"), read_text_file(test::demo_model() / "tokenizer.json"));
   // A reader that shares no code with us decodes the packed bytes to the same numbers.
   const std::string reader = (test::source_dir() / "tools/golden/packed_reader.py").string();
-  const std::string command = "/usr/bin/python3 " + reader + " " + (dir_ / "out").string() + " " +
-                              (dir_ / "dense").string() + " > /dev/null";
+  const std::string command =
+      "/usr/bin/python3 " + reader + " " + (dir_ / "out").string() + " " + (dir_ / "dense").string() + " > /dev/null";
   EXPECT_EQ(std::system(command.c_str()), 0) << command;
 }
 

@@ -47,7 +47,8 @@ TEST(Usage, WrongCommandLinesExitWith2) {
   expect_error(run_program({"eval", "kl", demo(), "--text", "x"}), 2, "scalebits eval: error: ", "--ref is required");
   expect_error(run_program({"verify", demo(), "--frobnicate"}), 2, "scalebits verify: error: ", "--frobnicate");
   expect_error(run_program({"verify", demo(), "--threads", "-1"}), 2, "scalebits verify: error: ", "--threads");
-  expect_error(run_program({"generate", demo()}), 2, "scalebits generate: error: ", "[-p,--prompt,-f,--prompt-file] is required");
+  expect_error(run_program({"generate", demo()}), 2,
+               "scalebits generate: error: ", "[-p,--prompt,-f,--prompt-file] is required");
 }
 
 TEST(Usage, AMissingModelExitsWith1AndNamesIt) {

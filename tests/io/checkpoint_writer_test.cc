@@ -9,8 +9,8 @@
 namespace scalebits {
 namespace {
 
-const std::vector<TensorSpec> kSpecs = {{"a", DType::kU8, {100}}, {"b", DType::kU8, {100}}, {"c", DType::kU8, {300}},
-                                        {"d", DType::kU8, {50}}};
+const std::vector<TensorSpec> kSpecs = {
+    {"a", DType::kU8, {100}}, {"b", DType::kU8, {100}}, {"c", DType::kU8, {300}}, {"d", DType::kU8, {50}}};
 
 void write_all_tensors(CheckpointWriter& writer) {
   for (size_t i = 0; i < kSpecs.size(); ++i) {

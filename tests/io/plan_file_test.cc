@@ -55,11 +55,15 @@ TEST(PlanFile, RefusesWhatIsNoPlan) {
   EXPECT_THAT(error_of([](Json& j) { j.erase("linears"); }), HasSubstr("linears"));
   EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["bits"][0] = "1"; }), HasSubstr("row of 1 digits, expected 2"));
   EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["bits"][0] = "19"; }), HasSubstr("expected digits 1 to 8"));
-  EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["bits"].push_back("11"); }), HasSubstr("3 rows of blocks, expected 2"));
+  EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["bits"].push_back("11"); }),
+              HasSubstr("3 rows of blocks, expected 2"));
   EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["out_features"] = -1; }), HasSubstr("p.json"));
   EXPECT_THAT(error_of([](Json& j) { j["block"] = {17, 4}; }), HasSubstr("p.json"));
   EXPECT_THAT(error_of([](Json& j) { j["order"]["residual"] = {0, 0, 1}; }), HasSubstr("second time"));
-  EXPECT_THAT(error_of([](Json& j) { j["order"]["layers"][0]["mlp"] = {0, 2}; }), HasSubstr("expected an index in 0..1"));
+  EXPECT_THAT(error_of([](Json& j) {
+                j["order"]["layers"][0]["mlp"] = {0, 2};
+              }),
+              HasSubstr("expected an index in 0..1"));
   EXPECT_THAT(error_of([](Json& j) { j["seed"] = "x"; }), HasSubstr("p.json"));
 }
 

@@ -39,7 +39,8 @@ class Pack : public testing::Test {
 
 at::Tensor logits_of(const ModelWeights& weights, const Sequence& ids) {
   at::Tensor logits;
-  for_each_hidden(weights, std::vector<Sequence>{ids}, [&](int64_t, const at::Tensor& h) { logits = weights.logits(h); });
+  for_each_hidden(weights, std::vector<Sequence>{ids},
+                  [&](int64_t, const at::Tensor& h) { logits = weights.logits(h); });
   return logits;
 }
 
