@@ -77,8 +77,6 @@ std::vector<TensorSpec> all_specs(const Checkpoint& dense, const Plan& plan) {
   return specs;
 }
 
-bool is_float(DType dtype) { return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16; }
-
 /// Packs one linear layer, its weight already in the folded order.
 PackedMatrix pack_linear(const LinearPlan& linear, const at::Tensor& weight, const GroupQuantizer& quantizer) {
   const BlockGrid& grid = linear.grid;
