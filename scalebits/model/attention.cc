@@ -48,9 +48,9 @@ void for_each_chunk(const at::Tensor& q, const at::Tensor& k, Body body) {
 at::Tensor attend_last(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
   const int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), head_dim = q.size(3);
   const at::Tensor grouped = q.reshape({batch, kv_heads, heads / kv_heads, head_dim});
-  const at::Tensor scores = at::matmul(grouped, k.transpose(2, 3)).mul_(scale);
+  const at::Tensor scores = batched_matmul(grouped, k, /*transpose_b=*/true).mul_(scale);
   const at::Tensor p = at::softmax(scores, -1, at::kFloat).to(q.scalar_type());
-  return at::matmul(p, v).reshape({batch, heads, 1, head_dim});
+  return batched_matmul(p, v, /*transpose_b=*/false).reshape({batch, heads, 1, head_dim});
 }
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
@@ -80,12 +80,12 @@ struct CausalAttention : public torch::autograd::Function<CausalAttention> {
       const at::Tensor vc = v[b][g].narrow(0, 0, keys).contiguous();
       const at::Tensor doc = dout[b][h].narrow(0, first, n).contiguous();
       const at::Tensor p = probabilities(qc, kc, scale);
-      dv[b][g].narrow(0, 0, keys).add_(at::matmul(p.t(), doc));
+      dv[b][g].narrow(0, 0, keys).add_(matmul_tn(p, doc));
       // d softmax: p * (dp - sum(dp * p)), and sum(dp * p) over keys = sum(dout * out) over channels.
       const at::Tensor row = (doc * out[b][h].narrow(0, first, n)).sum(-1, /*keepdim=*/true);
       const at::Tensor ds = (matmul_nt(doc, vc) - row).mul_(p).mul_(scale);
       dq[b][h].narrow(0, first, n).copy_(matmul_nn(ds, kc));
-      dk[b][g].narrow(0, 0, keys).add_(at::matmul(ds.t(), qc));
+      dk[b][g].narrow(0, 0, keys).add_(matmul_tn(ds, qc));
     });
     return {dq, dk, dv};
   }

@@ -46,6 +46,29 @@ at::Tensor matmul_nn(const at::Tensor& x, const at::Tensor& w) {
   return y;
 }
 
+at::Tensor matmul_tn(const at::Tensor& a, const at::Tensor& b) {
+  if (a.scalar_type() != at::kFloat) return at::matmul(a.t(), b);
+  at::Tensor out = at::empty({a.size(1), b.size(1)}, a.options());
+  matmul_tn(a, 0, a.size(1), b, out.data_ptr<float>());
+  return out;
+}
+
+at::Tensor batched_matmul(const at::Tensor& a, const at::Tensor& b, bool transpose_b) {
+  if (a.scalar_type() != at::kFloat) return at::matmul(a, transpose_b ? b.transpose(-1, -2) : b);
+  SCALEBITS_CHECK(a.dim() == 4 && b.dim() == 4 && a.size(0) == b.size(0) && a.size(1) == b.size(1));
+  SCALEBITS_CHECK(a.stride(3) == 1 && b.stride(3) == 1 && a.size(3) == b.size(transpose_b ? 3 : 2));
+  const int64_t m = a.size(2), n = b.size(transpose_b ? 2 : 3), k = a.size(3);
+  at::Tensor out = at::empty({a.size(0), a.size(1), m, n}, a.options());
+  for (int64_t i = 0; i < a.size(0); ++i) {
+    for (int64_t j = 0; j < a.size(1); ++j) {
+      sgemm('N', transpose_b ? 'T' : 'N', m, n, k, a.data_ptr<float>() + i * a.stride(0) + j * a.stride(1), a.stride(2),
+            b.data_ptr<float>() + i * b.stride(0) + j * b.stride(1), b.stride(2),
+            out.data_ptr<float>() + (i * a.size(1) + j) * m * n, n);
+    }
+  }
+  return out;
+}
+
 void matmul_tn(const at::Tensor& dy, int64_t first, int64_t n, const at::Tensor& x, float* out) {
   SCALEBITS_CHECK(dy.is_contiguous() && x.is_contiguous() && dy.dim() == 2 && x.dim() == 2);
   const int64_t t = dy.size(0), width = dy.size(1), k = x.size(1);

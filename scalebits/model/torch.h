@@ -9,7 +9,7 @@
 
 namespace scalebits {
 
-/// Makes libtorch, oneDNN and OpenBLAS single-threaded in every thread of the pool and in the caller. All parallelism
+/// Makes libtorch and oneDNN single-threaded in every thread of the pool and in the caller. All parallelism
 /// is parallel_for over sequences, windows or blocks, so results do not depend on the number of threads. Idempotent.
 void init_torch();
 

@@ -37,6 +37,11 @@ ISA_INCLUDES = re.compile(r"immintrin\.h|cstddef|cstdint|"
 # Written by the build: in no folder of the repository.
 GENERATED = ("scalebits_build_info.inl",)
 
+# A product taken by libtorch calls the system's BLAS, of which some builds may not be called by two threads at once.
+PRODUCTS = re.compile(r"\b(at|torch)::(add|b|badd|m)*m[mv]\b|\b(at|torch)::(matmul|linear|einsum|dot|bilinear|conv\w*)\b|"
+                      r"[.>](matmul|mm|bmm|mv|addmm|dot)\(")
+PRODUCT_FILE = "scalebits/model/gemm.cc"
+
 # Words that belong to the build files alone: which file is linked decides, not a macro.
 CMAKE_WORDS = ("SCALEBITS_CUDA",)
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc"}
@@ -76,6 +81,13 @@ def check_first_include(report, root, path, includes):
         report.add(path, line, f'first include is {target}, expected "{own}"')
 
 
+def check_products(report, path, code):
+    if layer_of(path) is None or path == PRODUCT_FILE:
+        return
+    for match in PRODUCTS.finditer(code):
+        report.add(path, code.count("\n", 0, match.start()) + 1, f"{match[0]}: products are taken in {PRODUCT_FILE}")
+
+
 def check_file(report, root, path):
     data = (root / path).read_bytes()
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -91,6 +103,7 @@ def check_file(report, root, path):
         for word in CMAKE_WORDS:
             if word in line:
                 report.add(path, number, f"{word} belongs to CMake only")
+    check_products(report, path, code)
     includes = []
     for match in INCLUDE.finditer(code):
         number = code.count("\n", 0, match.start()) + 1

@@ -61,6 +61,8 @@ LAYER_CASES = {
     "folder common": ("scalebits/common/a.h", HEADER, 1, "says nothing"),
     "file misc.py": ("tools/misc.py", GOOD["tools/count.py"], 1, "says nothing"),
     "not ASCII": ("scalebits/base/a.cc", SPDX + "// caf\u00e9\n", 2, "not ASCII"),
+    "product by libtorch": ("scalebits/model/a.cc", SPDX + "auto y = at::baddbmm(a, b, c);\n", 2, "products are taken"),
+    "product method": ("scalebits/run/a.cc", SPDX + "auto y = a.matmul(b);\n", 2, "products are taken"),
     "SCALEBITS_CUDA": ("scalebits/kernels/a.cc", SPDX + "\n#ifdef SCALEBITS_CUDA\n#endif\n", 3, "CMake only"),
 }
 
