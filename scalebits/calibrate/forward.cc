@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "scalebits/base/errors.h"
+#include "scalebits/base/heap.h"
 #include "scalebits/base/interrupt.h"
 #include "scalebits/base/parallel.h"
 
@@ -39,6 +40,7 @@ void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequ
         at::Tensor& xi = x[static_cast<size_t>(i)];
         xi = decoder_layer_forward(weights.config(), layer, rope, xi, 0, nullptr, nullptr);
       });
+      release_free_heap();
     }
     parallel_for(n, [&](int64_t i) {
       const at::NoGradGuard no_grad;

@@ -6,6 +6,7 @@
 
 #include "scalebits/base/checked.h"
 #include "scalebits/base/errors.h"
+#include "scalebits/base/heap.h"
 #include "scalebits/base/interrupt.h"
 #include "scalebits/base/parallel.h"
 #include "scalebits/calibrate/activation_store.h"
@@ -43,6 +44,7 @@ class Pass {
     for (int64_t l = config_.n_layers - 1; l >= 0; --l) {
       throw_if_stopped();
       backward_layer(l, result);
+      release_free_heap();
     }
     return result;
   }
@@ -63,6 +65,7 @@ class Pass {
         inputs_.put(l * n() + s, xs);
         xs = decoder_layer_forward(config_, layer, rope_, xs, 0, nullptr, nullptr);
       });
+      release_free_heap();
     }
     return loss_and_gradient(x);
   }
