@@ -72,7 +72,9 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
   command->add_option("--reorder", o.reorder, "Channel orders folded into the weights: none, rows, cols, both")
       ->type_name("NAME")
       ->capture_default_str();
-  command->add_option("--quantizer", o.quantizer, "clip: least squared error; rtn: min-max")
+  command
+      ->add_option("--quantizer", o.quantizer,
+                   "gptq: clip with error compensation; clip: least squared error of each group; rtn: min-max")
       ->type_name("NAME")
       ->capture_default_str();
   command->add_option("--loss", o.loss, "kl: divergence from the full-precision model; ce: cross-entropy of the text")

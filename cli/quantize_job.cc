@@ -225,24 +225,49 @@ Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   return plan;
 }
 
+std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const CalibSet& calib, SearchResult& result) {
+  fs::create_directories(work_);
+  QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan.order), layers_,
+                           group_quantizer(plan.quantizer));
+  for (size_t i = 0; i < plan.linears.size(); ++i) weights.set_bits(i, plan.linears[i].bits);
+  CompensatedModel model = compensate(weights, plan, calib, search_.pass, log_);
+  if (plan_) {
+    log_.info("compensated   held-out KL {:.5f} nats per token", model.heldout_kl);
+  } else {
+    log_.info("compensated   held-out KL {:.5f} -> {:.5f} nats per token", result.heldout_kl, model.heldout_kl);
+  }
+  result.heldout_kl = model.heldout_kl;
+  return std::move(model.matrices);
+}
+
 Json QuantizeJob::run() {
   AtomicDirectory out(o_.output, is_ours(o_.output));  // refuses before any work is done
   fingerprint_ = model_fingerprint(*checkpoint_);
   Json extra = {{"budget_bytes", budget_}};
   SearchResult result;
   Plan plan;
+  CalibSet calib;
   if (plan_) {
     check_plan_fits(*plan_, config_, fingerprint_);
     plan = *plan_;
+    if (is_compensated(plan.quantizer)) calib = calibration();
+    if (!calib.hash.empty() && calib.hash != plan.calib_hash) {
+      log_.warn("the plan was made with other calibration sequences: the packed bytes will differ");
+    }
   } else {
     fs::create_directories(work_);
-    const CalibSet calib = calibration();
+    calib = calibration();
     plan = search(calib, result);
     extra["calibration"] = calib.source;
     extra["heldout_kl"] = result.heldout_kl;
     extra["trace"] = trace_to_json(result.trace);
   }
-  const PackedSize size = write_packed(checkpoint_, config_, plan, extra, out.staging(), log_);
+  std::vector<PackedMatrix> ready;
+  if (is_compensated(plan.quantizer)) {
+    ready = compensated(plan, calib, result);
+    extra["heldout_kl"] = result.heldout_kl;
+  }
+  const PackedSize size = write_packed(checkpoint_, config_, plan, ready, extra, out.staging(), log_);
   out.commit();
   if (!plan_ && o_.work.empty()) fs::remove_all(work_);
 
@@ -250,7 +275,8 @@ Json QuantizeJob::run() {
              plan.code_bits(), grouped(size.quantized_bytes), grouped(budget_),
              100.0 * static_cast<double>(size.quantized_bytes) / static_cast<double>(budget_));
   print_line("weight files  {} bytes, of which {} stay dense", grouped(size.file_bytes), grouped(size.dense_bytes));
-  if (!plan_) print_line("held-out KL   {:.5f} nats per token", result.heldout_kl);
+  const bool measured = !plan_ || !ready.empty();
+  if (measured) print_line("held-out KL   {:.5f} nats per token", result.heldout_kl);
   print_line("written to    {}", o_.output);
   return {{"target_bpw", plan_ ? plan.bpw() : bpw_of(budget_)},
           {"bpw", plan.bpw()},
@@ -258,7 +284,7 @@ Json QuantizeJob::run() {
           {"budget_bytes", budget_},
           {"quantized_bytes", size.quantized_bytes},
           {"file_bytes", size.file_bytes},
-          {"heldout_kl", plan_ ? Json() : Json(result.heldout_kl)},
+          {"heldout_kl", measured ? Json(result.heldout_kl) : Json()},
           {"iterations", static_cast<int64_t>(result.trace.size())},
           {"trace", trace_to_json(result.trace)}};
 }

@@ -8,6 +8,7 @@
 
 #include "scalebits/io/file.h"
 #include "scalebits/io/json.h"
+#include "scalebits/pack/compensate.h"
 #include "scalebits/pack/pack.h"
 #include "scalebits/search/memory.h"
 #include "scalebits/search/search.h"
@@ -49,6 +50,8 @@ class QuantizeJob {
   [[nodiscard]] Plan uniform_plan(int bits) const;
   CalibSet calibration();
   Plan search(const CalibSet& calib, SearchResult& result);
+  /// Rounds the model with error compensation; the result's held-out KL becomes that of what is packed.
+  std::vector<PackedMatrix> compensated(const Plan& plan, const CalibSet& calib, SearchResult& result);
   [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
   std::optional<SearchState> resume_state(const std::string& fingerprint);
   [[nodiscard]] double bpw_of(int64_t bytes) const;

@@ -35,6 +35,7 @@ class QuantizedWeights final : public ModelWeights {
   [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
   [[nodiscard]] const DenseWeights& dense() const { return *dense_; }
   [[nodiscard]] const QuantizedLayers& layers() const { return layers_; }
+  [[nodiscard]] const GroupQuantizer& quantizer() const { return *quantizer_; }
 
   /// Widths of layers().items[item], [n_blocks]; 0 = left at full precision.
   void set_bits(size_t item, std::vector<uint8_t> bits);

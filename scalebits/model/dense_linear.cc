@@ -37,9 +37,9 @@ DenseLinear::DenseLinear(at::Tensor weight, at::Tensor bias) : weight_(std::move
 }
 
 at::Tensor DenseLinear::forward(const at::Tensor& x, LinearTap* tap) const {
-  at::Tensor y = at::GradMode::is_enabled() && x.requires_grad()
-                     ? TappedProduct::apply(x, weight_, reinterpret_cast<int64_t>(tap))
-                     : matmul_nt(x, weight_);
+  const bool graph = at::GradMode::is_enabled() && x.requires_grad();
+  if (tap != nullptr && !graph) tap->x = x.reshape({-1, x.size(-1)}).contiguous();
+  at::Tensor y = graph ? TappedProduct::apply(x, weight_, reinterpret_cast<int64_t>(tap)) : matmul_nt(x, weight_);
   return bias_.defined() ? y + bias_ : y;
 }
 

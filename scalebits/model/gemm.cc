@@ -9,8 +9,8 @@ namespace scalebits {
 namespace {
 
 void sgemm(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
-           int64_t ldb, float* c, int64_t ldc) {
-  const dnnl_status_t status = dnnl_sgemm(trans_a, trans_b, m, n, k, 1.0F, a, lda, b, ldb, 0.0F, c, ldc);
+           int64_t ldb, float* c, int64_t ldc, float alpha = 1.0F, float beta = 0.0F) {
+  const dnnl_status_t status = dnnl_sgemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   if (status != dnnl_success) {
     fail<InternalError>("gemm", "oneDNN sgemm {}x{}x{}: got status {}, expected 0", m, n, k, static_cast<int>(status));
   }
@@ -74,6 +74,18 @@ void matmul_tn(const at::Tensor& dy, int64_t first, int64_t n, const at::Tensor&
   const int64_t t = dy.size(0), width = dy.size(1), k = x.size(1);
   SCALEBITS_CHECK(x.size(0) == t && first + n <= width);
   sgemm('T', 'N', n, k, t, dy.data_ptr<float>() + first, width, x.data_ptr<float>(), k, out, k);
+}
+
+void add_product(at::Tensor& c, float alpha, const at::Tensor& a, bool transpose_a, const at::Tensor& b,
+                 bool transpose_b) {
+  SCALEBITS_CHECK(a.dim() == 2 && b.dim() == 2 && c.dim() == 2);
+  SCALEBITS_CHECK(a.stride(1) == 1 && b.stride(1) == 1 && c.stride(1) == 1);
+  const int64_t m = c.size(0), n = c.size(1), k = a.size(transpose_a ? 0 : 1);
+  SCALEBITS_CHECK(a.size(transpose_a ? 1 : 0) == m && b.size(transpose_b ? 0 : 1) == n &&
+                  b.size(transpose_b ? 1 : 0) == k);
+  if (m == 0 || n == 0 || k == 0) return;
+  sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, a.data_ptr<float>(), a.stride(0),
+        b.data_ptr<float>(), b.stride(0), c.data_ptr<float>(), c.stride(0), alpha, 1.0F);
 }
 
 }  // namespace scalebits

@@ -25,4 +25,8 @@ at::Tensor batched_matmul(const at::Tensor& a, const at::Tensor& b, bool transpo
 /// out [n, k] = dy[:, first : first + n]^T x for dy [t, *], x [t, k]: rows of a weight gradient. f32, contiguous.
 void matmul_tn(const at::Tensor& dy, int64_t first, int64_t n, const at::Tensor& x, float* out);
 
+/// c += alpha op(a) op(b), all f32 matrices whose rows may be strided (views of larger ones).
+void add_product(at::Tensor& c, float alpha, const at::Tensor& a, bool transpose_a, const at::Tensor& b,
+                 bool transpose_b);
+
 }  // namespace scalebits

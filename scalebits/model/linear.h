@@ -9,7 +9,7 @@
 
 namespace scalebits {
 
-/// What the backward pass of one linear layer saw for one call: enough to form its weight gradient, dy^T x.
+/// What one linear layer saw in one call: its inputs, and after a backward pass what forms its weight gradient, dy^T x.
 struct LinearTap {
   at::Tensor x;   ///< [T, in_features] f32
   at::Tensor dy;  ///< [T, out_features] f32
@@ -22,7 +22,7 @@ class Linear {
   [[nodiscard]] virtual int64_t out_features() const = 0;
   [[nodiscard]] virtual int64_t in_features() const = 0;
   /// @param x   [..., in_features], the layer's compute dtype
-  /// @param tap filled during backward (gradients enabled, x part of a graph); nullptr where no one wants it
+  /// @param tap filled during backward where x is part of a graph, else (x only) here; nullptr where no one wants it
   [[nodiscard]] virtual at::Tensor forward(const at::Tensor& x, LinearTap* tap) const = 0;
 };
 

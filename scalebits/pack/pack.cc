@@ -104,9 +104,11 @@ PackedMatrix pack_linear(const LinearPlan& linear, const at::Tensor& weight, con
 
 class PackedWriter {
  public:
-  PackedWriter(const DenseWeights& weights, const Plan& plan, const std::filesystem::path& dir, Log& log)
+  PackedWriter(const DenseWeights& weights, const Plan& plan, const std::vector<PackedMatrix>& ready,
+               const std::filesystem::path& dir, Log& log)
       : weights_(weights),
         plan_(plan),
+        ready_(ready),
         quantizer_(group_quantizer(plan.quantizer)),
         places_(places(weights.config())),
         writer_(dir, all_specs(weights.checkpoint(), plan), /*checksums=*/true),
@@ -132,7 +134,7 @@ class PackedWriter {
     const auto found = places_.find(tensor.name);
     const Place place = found == places_.end() ? Place{} : found->second;
     if (const LinearPlan* linear = find_linear(plan_, tensor.name)) {
-      write_packed(*linear, weights_.weight(place.layer, *place.proj));
+      write_packed(*linear, place);
     } else if (place.proj) {
       const at::Tensor t = tensor.name.ends_with(".bias") ? weights_.bias(place.layer, *place.proj)
                                                           : weights_.weight(place.layer, *place.proj);
@@ -144,9 +146,11 @@ class PackedWriter {
     }
   }
 
-  void write_packed(const LinearPlan& linear, const at::Tensor& weight) {
-    const PackedMatrix packed = pack_linear(linear, weight, quantizer_);
-    const PackedView view = packed.view();
+  void write_packed(const LinearPlan& linear, const Place& place) {
+    PackedMatrix packed;
+    if (ready_.empty()) packed = pack_linear(linear, weights_.weight(place.layer, *place.proj), quantizer_);
+    const PackedView view =
+        ready_.empty() ? packed.view() : ready_[static_cast<size_t>(&linear - plan_.linears.data())].view();
     writer_.write(linear.name + ".codes", std::as_bytes(view.codes));
     writer_.write(linear.name + ".bits", std::as_bytes(view.bits));
     writer_.write(linear.name + ".scales", std::as_bytes(view.scales));
@@ -176,6 +180,7 @@ class PackedWriter {
 
   const DenseWeights& weights_;
   const Plan& plan_;
+  const std::vector<PackedMatrix>& ready_;
   const GroupQuantizer& quantizer_;
   std::map<std::string, Place> places_;
   CheckpointWriter writer_;
@@ -231,9 +236,11 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
 }
 
 PackedSize write_packed(const std::shared_ptr<const Checkpoint>& dense, const ModelConfig& config, const Plan& plan,
-                        const Json& extra, const std::filesystem::path& dir, Log& log) {
+                        const std::vector<PackedMatrix>& ready, const Json& extra, const std::filesystem::path& dir,
+                        Log& log) {
+  SCALEBITS_CHECK(ready.empty() == !is_compensated(plan.quantizer));
   const DenseWeights weights(dense, config, plan.order);
-  PackedWriter(weights, plan, dir, log).run();
+  PackedWriter(weights, plan, ready, dir, log).run();
 
   PackedConfig packed;
   packed.spec = plan.spec;

@@ -30,10 +30,12 @@ std::string model_fingerprint(const Checkpoint& checkpoint);
 void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::string& fingerprint);
 
 /// Writes the packed checkpoint into an existing directory (the staging directory of an AtomicDirectory): weights,
-/// config.json, plan.json, tokenizer files. The same plan and checkpoint give the same bytes.
+/// config.json, plan.json, tokenizer files. The same plan and checkpoint (and `ready`) give the same bytes.
+/// @param ready  the plan's matrices as compensate() packed them; empty where each group is rounded for itself
 /// @param extra  for plan.json (see plan_to_json)
 PackedSize write_packed(const std::shared_ptr<const Checkpoint>& dense, const ModelConfig& config, const Plan& plan,
-                        const Json& extra, const std::filesystem::path& dir, Log& log);
+                        const std::vector<PackedMatrix>& ready, const Json& extra, const std::filesystem::path& dir,
+                        Log& log);
 
 /// Writes the dequantized weights of a packed checkpoint as an ordinary Hugging Face checkpoint.
 /// @param dtype F32 (exact), F16 or BF16 (rounded)

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/quantize/quantizer.h"
 
-#include <fmt/ranges.h>
-
-#include <array>
 #include <bit>
 
 #include "scalebits/base/errors.h"
@@ -53,18 +50,14 @@ void fake_quantize_row(std::span<const float> w, GroupParams params, int bits, f
   for (size_t i = 0; i < w.size(); ++i) out[i] = affine.rounded(w[i]);
 }
 
-std::vector<std::string_view> group_quantizer_names() {
-  std::vector<std::string_view> names;
-  for (const GroupQuantizer* quantizer : {&rtn_quantizer(), &clip_quantizer()}) names.push_back(quantizer->name());
-  return names;
-}
+std::vector<std::string_view> group_quantizer_names() { return {"rtn", "clip"}; }
+
+bool is_compensated(std::string_view name) { return name == "gptq"; }
 
 const GroupQuantizer& group_quantizer(std::string_view name) {
-  for (const GroupQuantizer* quantizer : {&rtn_quantizer(), &clip_quantizer()}) {
-    if (quantizer->name() == name) return *quantizer;
-  }
-  fail<InvalidArgument>("quantizer", "name: got '{}', expected one of {}", name,
-                        fmt::join(group_quantizer_names(), ", "));
+  if (name == "rtn") return rtn_quantizer();
+  if (name == "clip" || name == "gptq") return clip_quantizer();
+  fail<InvalidArgument>("quantizer", "name: got '{}', expected one of rtn, clip, gptq", name);
 }
 
 }  // namespace scalebits

@@ -25,10 +25,14 @@ class GroupQuantizer {
                                         int bits) const noexcept = 0;
 };
 
-/// "rtn" (min-max, the paper's) or "clip" (least squared error).
+/// What fits scale and zero point of a group: "rtn" (min-max, the paper's), "clip" (least squared error) or "gptq"
+/// (clip's, to weights that carry the errors of the columns before: pack/gptq.h).
 /// @throws InvalidArgument listing the known names
 const GroupQuantizer& group_quantizer(std::string_view name);
+/// Those that fit groups differently: all but "gptq".
 std::vector<std::string_view> group_quantizer_names();
+/// Whether groups are rounded one after another with error compensation, which needs calibration text.
+bool is_compensated(std::string_view name);
 
 /// The nearest code, ties to even: clamp(round(w * (1 / scale) + zero), 0, 2^bits - 1); round(zero) where the scale is
 /// 0. w is finite.

@@ -27,7 +27,7 @@ class Pack : public testing::Test {
 
   PackedSize pack(const fs::path& out) const {
     fs::create_directories(out);
-    return write_packed(checkpoint_, config_, plan_, Json::object(), out, silent_log());
+    return write_packed(checkpoint_, config_, plan_, {}, Json::object(), out, silent_log());
   }
   static std::string bytes(const fs::path& file) { return read_text_file(file); }
 

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/pack/compensate.h"
+
+#include <gtest/gtest.h>
+
+#include "scalebits/base/parallel.h"
+#include "scalebits/pack/pack.h"
+#include "tests/data.h"
+#include "tests/pack/random_plan.h"
+
+namespace scalebits {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Sequences of a fixed pseudo-random walk over the vocabulary.
+std::vector<Sequence> sequences(const ModelConfig& config, int64_t n, int64_t length, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<Sequence> all(static_cast<size_t>(n));
+  for (Sequence& s : all) {
+    for (int64_t t = 0; t < length; ++t) {
+      s.push_back(static_cast<TokenId>(rng.below(static_cast<uint64_t>(config.vocab_size))));
+    }
+  }
+  return all;
+}
+
+/// A model, a plan for it, and calibration ids; `bits` 0 = random widths.
+class Compensated {
+ public:
+  Compensated(const fs::path& model, BlockSpec spec, int bits, int64_t length)
+      : checkpoint_(std::make_shared<Checkpoint>(model)),
+        config_(read_hf_config(model)),
+        plan_(test::random_plan(*checkpoint_, config_, spec, 7)) {
+    plan_.quantizer = "gptq";
+    if (bits > 0) {
+      for (LinearPlan& linear : plan_.linears) std::fill(linear.bits.begin(), linear.bits.end(), uint8_t(bits));
+    }
+    calib_.gradient = sequences(config_, 6, length, 1);
+    calib_.heldout = sequences(config_, 2, length, 2);
+    calib_.heldout[1].resize(static_cast<size_t>(length / 2));
+  }
+
+  [[nodiscard]] std::unique_ptr<QuantizedWeights> rounded_alone() const {
+    auto weights =
+        std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order),
+                                           find_quantized_layers(config_, plan_.spec), group_quantizer("clip"));
+    for (size_t i = 0; i < plan_.linears.size(); ++i) weights->set_bits(i, plan_.linears[i].bits);
+    return weights;
+  }
+  CompensatedModel run() { return compensate(*rounded_alone(), plan_, calib_, {}, silent_log()); }
+  /// From the logits of both, because a packed model's head has its own channel order.
+  [[nodiscard]] double kl(const ModelWeights& weights) const {
+    const DenseWeights dense(checkpoint_, config_);
+    double nats = 0;
+    int64_t positions = 0;
+    for (const Sequence& ids : calib_.heldout) {
+      nats += kl_divergence(logits(dense, ids), logits(weights, ids), nullptr);
+      positions += static_cast<int64_t>(ids.size());
+    }
+    return nats / static_cast<double>(positions);
+  }
+  static at::Tensor logits(const ModelWeights& weights, const Sequence& ids) {
+    at::Tensor logits;
+    for_each_hidden(weights, std::vector<Sequence>{ids},
+                    [&](int64_t, const at::Tensor& h) { logits = weights.logits(h); });
+    return logits;
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  ModelConfig config_;
+  Plan plan_;
+  CalibSet calib_;
+};
+
+fs::path tiny() { return test::source_dir() / "tests/model/golden/tiny-gqa"; }
+
+TEST(Compensate, ReportsTheLossOfWhatIsPacked) {
+  Compensated tested(tiny(), BlockSpec{16, 32, 32}, 0, 24);
+  const CompensatedModel model = tested.run();
+  const test::TempDir dir;
+  write_packed(tested.checkpoint_, tested.config_, tested.plan_, model.matrices, Json::object(), dir.path(),
+               silent_log());
+  // Both run in f32 on the same decoded weights, but for the order of sums.
+  const double packed = tested.kl(*open_model(dir.path()));
+  EXPECT_NEAR(model.heldout_kl, packed, 1e-4 * packed);
+}
+
+TEST(Compensate, LowersTheLossOfATrainedModel) {
+  Compensated tested(test::demo_model(), BlockSpec{32, 128, 128}, 2, 128);
+  EXPECT_LT(tested.run().heldout_kl, 0.9 * tested.kl(*tested.rounded_alone()));
+}
+
+TEST(Compensate, DoesNotDependOnThreadsOrOnWhereActivationsAreKept) {
+  Compensated tested(tiny(), BlockSpec{16, 32, 32}, 0, 24);
+  set_num_threads(1);
+  const CompensatedModel one = tested.run();
+  set_num_threads(3);
+  const test::TempDir dir;
+  PassOptions spill;
+  spill.activation_bytes = 0;
+  spill.spill_dir = dir.path();
+  const CompensatedModel three = compensate(*tested.rounded_alone(), tested.plan_, tested.calib_, spill, silent_log());
+  set_num_threads(0);
+  EXPECT_EQ(one.heldout_kl, three.heldout_kl);
+  for (size_t i = 0; i < one.matrices.size(); ++i) {
+    const PackedView a = one.matrices[i].view(), b = three.matrices[i].view();
+    EXPECT_TRUE(std::ranges::equal(a.codes, b.codes) && std::ranges::equal(a.scales, b.scales) &&
+                std::ranges::equal(a.zeros, b.zeros))
+        << i;
+  }
+}
+
+}  // namespace
+}  // namespace scalebits
