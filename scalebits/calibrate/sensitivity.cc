@@ -105,15 +105,26 @@ class Pass {
       if (weights_.item_of(l, p) >= 0) gradients.emplace_back(p, linear_shape(config_, p));
     }
     const int64_t at_once = std::max<int64_t>(num_threads(), kMicrobatchPositions / std::max<int64_t>(1, length_));
+    std::array<std::vector<at::Tensor>, kProjCount> weights;
     for (int64_t first = 0; first < n(); first += at_once) {
       const int64_t count = std::min(at_once, n() - first);
       std::vector<LayerTaps> taps(static_cast<size_t>(count));
       parallel_for(count, [&](int64_t i) { backward_sequence(l, layer, first + i, taps[static_cast<size_t>(i)]); });
       accumulate(gradients, taps);
+      if (options_.token_weights) add_token_weights(gradients, taps, weights);
     }
     for (const WeightGradient& gradient : gradients) {
       const auto item = static_cast<size_t>(weights_.item_of(l, gradient.proj));
       result.linears[item] = contract(weights_, item, gradient, positions_);
+      result.linears[item].token_weights = std::move(weights[static_cast<size_t>(gradient.proj)]);
+    }
+  }
+
+  static void add_token_weights(const std::vector<WeightGradient>& gradients, const std::vector<LayerTaps>& taps,
+                                std::array<std::vector<at::Tensor>, kProjCount>& weights) {
+    for (const WeightGradient& gradient : gradients) {
+      const auto p = static_cast<size_t>(gradient.proj);
+      for (const LayerTaps& sequence : taps) weights[p].push_back(sequence[p].dy.square().mean(1));
     }
   }
 

@@ -32,11 +32,15 @@ struct LinearSensitivity {
   std::vector<BlockSensitivity> blocks;
   std::vector<double> row_score, col_score;    ///< sum |g * (W - Q_b)|
   std::vector<double> row_fisher, col_fisher;  ///< sum F
+  /// With PassOptions::token_weights: [sequence] of [T], the mean over the layer's outputs of the squared gradient of
+  /// the sequence's summed loss at that output and token.
+  std::vector<at::Tensor> token_weights;
 };
 
 struct PassOptions {
   LossKind loss = LossKind::kKl;
   uint64_t seed = 0;  ///< kSampled: stream of drawn tokens
+  bool token_weights = false;
   /// Activations beyond this many bytes are kept in an unnamed file in spill_dir.
   int64_t activation_bytes = int64_t{1} << 28;
   std::filesystem::path spill_dir = std::filesystem::temp_directory_path();

@@ -18,14 +18,6 @@ namespace {
 constexpr int64_t kMicrobatchPositions = 4096;
 constexpr int64_t kTileRows = 128;
 
-/// Linear layers that read the same input share a Hessian; named by the first of them.
-constexpr Proj kInputs[] = {Proj::kQ, Proj::kO, Proj::kGate, Proj::kDown};
-
-Proj input_of(Proj p) {
-  if (p == Proj::kK || p == Proj::kV) return Proj::kQ;
-  return p == Proj::kUp ? Proj::kGate : p;
-}
-
 class Compensation {
  public:
   Compensation(const QuantizedWeights& weights, const Plan& plan, const CalibSet& calib, const PassOptions& pass,
@@ -34,6 +26,7 @@ class Compensation {
         config_(weights.config()),
         plan_(plan),
         calib_(calib),
+        pass_(pass),
         log_(log),
         length_(longest()),
         rope_(config_, length_),
@@ -42,6 +35,7 @@ class Compensation {
   CompensatedModel run() {
     const DenseWeights dense(weights_.shared_checkpoint(), config_);
     const std::vector<at::Tensor> reference = reference_hidden(dense, calib_.heldout);
+    weigh_tokens();
     CompensatedModel model;
     model.matrices.resize(plan_.linears.size());
     parallel_for(n_all(), [&](int64_t s) { states_.put(s, weights_.embed(sequence(s))); });
@@ -78,28 +72,25 @@ class Compensation {
     // What a matrix sees comes from matrices of the same layer too: those are taken as rounded without compensation.
     DecoderLayer layer = weights_.layer(l);
     std::array<at::Tensor, kProjCount> hessians = sum_hessians(l, layer);
-    std::array<std::optional<Feedback>, kProjCount> feedback;
     for (const Proj p : kProjections) {
       const int64_t item = weights_.item_of(l, p);
       if (item < 0) continue;
-      const auto input = static_cast<size_t>(input_of(p));
       const LinearPlan& linear = plan_.linears[static_cast<size_t>(item)];
-      if (!feedback[input]) feedback[input] = error_feedback(std::move(hessians[input]), linear.name, log_);
+      const Feedback feedback = error_feedback(std::move(hessians[static_cast<size_t>(p)]), linear.name, log_);
       at::Tensor decoded;
       model.matrices[static_cast<size_t>(item)] =
-          pack_compensated(linear, weights_.dense().weight(l, p), *feedback[input], weights_.quantizer(), &decoded);
+          pack_compensated(linear, weights_.dense().weight(l, p), feedback, weights_.quantizer(), &decoded);
       layer.linear[static_cast<size_t>(p)] = std::make_shared<DenseLinear>(decoded, weights_.dense().bias(l, p));
     }
     return layer;
   }
 
-  /// Sums of x x^T over the gradient part, for each of kInputs that a quantized matrix reads; upper triangles only.
+  /// Sums of s x x^T over the tokens of the gradient part, for each quantized matrix; upper triangles only.
   std::array<at::Tensor, kProjCount> sum_hessians(int64_t l, const DecoderLayer& layer) {
     std::array<at::Tensor, kProjCount> hessians;
     for (const Proj p : kProjections) {
-      at::Tensor& h = hessians[static_cast<size_t>(input_of(p))];
       const int64_t n = linear_shape(config_, p).in_features;
-      if (weights_.item_of(l, p) >= 0 && !h.defined()) h = at::zeros({n, n});
+      if (weights_.item_of(l, p) >= 0) hessians[static_cast<size_t>(p)] = at::zeros({n, n});
     }
     const int64_t at_once = std::max<int64_t>(num_threads(), kMicrobatchPositions / std::max<int64_t>(1, length_));
     for (int64_t first = 0; first < n_gradient(); first += at_once) {
@@ -107,12 +98,36 @@ class Compensation {
       std::vector<LayerTaps> taps(static_cast<size_t>(count));
       parallel_for(count, [&](int64_t i) {
         const at::NoGradGuard no_grad;
-        (void)decoder_layer_forward(config_, layer, rope_, states_.get(first + i), 0, nullptr,
-                                    &taps[static_cast<size_t>(i)]);
+        LayerTaps& sequence = taps[static_cast<size_t>(i)];
+        (void)decoder_layer_forward(config_, layer, rope_, states_.get(first + i), 0, nullptr, &sequence);
+        for (const Proj p : kProjections) weigh(sequence[static_cast<size_t>(p)].x, l, p, first + i);
       });
-      for (const Proj p : kInputs) add_hessian(hessians[static_cast<size_t>(p)], p, taps);
+      for (const Proj p : kProjections) add_hessian(hessians[static_cast<size_t>(p)], p, taps);
     }
     return hessians;
+  }
+
+  /// x sqrt(s), one s for each token.
+  void weigh(at::Tensor& x, int64_t l, Proj p, int64_t s) const {
+    const int64_t item = weights_.item_of(l, p);
+    if (item >= 0) x = x * root_weights_[static_cast<size_t>(item)][static_cast<size_t>(s)];
+  }
+
+  /// How much the loss minds an error in a layer's output at a token: the mean over its outputs of the squared gradient
+  /// of the loss there, with targets drawn from the model itself so that it is the Fisher information (GuidedQuant,
+  /// arXiv 2505.07004, with one group of outputs). Scaled to a mean of 1: the sums must not vanish in f32.
+  void weigh_tokens() {
+    PassOptions sampled = pass_;
+    sampled.loss = LossKind::kSampled;
+    sampled.token_weights = true;
+    PassResult result = gradient_pass(weights_, calib_.gradient, {}, sampled);
+    for (LinearSensitivity& linear : result.linears) {
+      const at::Tensor mean = at::cat(linear.token_weights).mean();
+      std::vector<at::Tensor>& roots = root_weights_.emplace_back();
+      for (const at::Tensor& s : linear.token_weights) {
+        roots.push_back(mean.item<float>() > 0 ? (s / mean).sqrt().unsqueeze(1) : at::ones({s.size(0), 1}));
+      }
+    }
   }
 
   /// One task owns some rows of the sum and adds the sequences in order, so threads do not change it.
@@ -149,10 +164,12 @@ class Compensation {
   const ModelConfig& config_;
   const Plan& plan_;
   const CalibSet& calib_;
+  const PassOptions& pass_;
   Log& log_;
   int64_t length_;
   RopeTable rope_;
   ActivationStore states_;
+  std::vector<std::vector<at::Tensor>> root_weights_;  ///< [item][sequence] of [T, 1]
 };
 
 }  // namespace

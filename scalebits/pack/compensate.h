@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Error-compensated rounding of a whole model, layer by layer: each layer's Hessians come from the inputs that reach
-/// it through the layers already rounded.
+/// it through the layers already rounded, each token weighted by how much the loss minds an error there.
 #pragma once
 
 #include "scalebits/calibrate/quantized_weights.h"

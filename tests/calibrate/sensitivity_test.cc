@@ -143,6 +143,31 @@ TEST(GradientPass, CrossEntropyEqualsFullGradientsContractedByHand) {
   expect_all(c, result, full_gradients(c, sequences, 23 + 21 + 19, loss));
 }
 
+/// With one token a weight gradient is dy x^T, so |gradient|^2 = out_features * token weight * |x|^2; gate and up read
+/// the same x and have equally many outputs.
+TEST(GradientPass, TokenWeightsAreMeanSquaresOfOutputGradients) {
+  QuantizedCase c;
+  c.draw_widths(1, 4, 3);
+  const std::vector<Sequence> sequences = {{17}, {99}};
+  const PassOptions options{.token_weights = true};
+  const PassResult result = gradient_pass(c.weights, sequences, reference_hidden(*c.dense, sequences), options);
+  const PlainDecoder reference(tiny_gqa());
+  const auto loss = [&](const PlainDecoder& plain, const Sequence& ids) { return plain_kl(reference, plain, ids); };
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const FullGradients full = full_gradients(c, {sequences[s]}, 1, loss);
+    for (size_t gate = 4; gate < c.layers.items.size(); gate += kProjCount) {
+      ASSERT_EQ(c.layers.items[gate].proj, Proj::kGate);
+      const at::Tensor of_gate = result.linears[gate].token_weights[s],
+                       of_up = result.linears[gate + 1].token_weights[s];
+      ASSERT_EQ(of_gate.numel(), 1);
+      const double expected = total(full.items[gate].g.square()) / total(full.items[gate + 1].g.square());
+      EXPECT_NEAR(of_gate.item<double>() / of_up.item<double>(), expected, 4 * kGradient * expected);
+    }
+  }
+  EXPECT_TRUE(
+      gradient_pass(c.weights, sequences, reference_hidden(*c.dense, sequences), {}).linears[0].token_weights.empty());
+}
+
 /// No autograd on either side of this one: the loss itself, moved a little towards Q_{b+1} in one block.
 TEST(GradientPass, UpIsTheSlopeOfTheLossAlongTheMove) {
   QuantizedCase c;
