@@ -96,7 +96,7 @@ TEST(Quantizer, NamesAreFoundAndOthersListThem) {
     group_quantizer("best");
     FAIL();
   } catch (const InvalidArgument& e) {
-    EXPECT_STREQ(e.what(), "[quantizer] name: got 'best', expected one of rtn, clip");
+    EXPECT_STREQ(e.what(), "[quantizer] name: got 'best', expected one of rtn, clip, gptq");
   }
 }
 

@@ -34,7 +34,7 @@ inline void pack_model(const std::filesystem::path& dense, const std::filesystem
     }
   }
   std::filesystem::create_directories(packed);
-  write_packed(checkpoint, config, plan, Json::object(), packed, silent_log());
+  write_packed(checkpoint, config, plan, {}, Json::object(), packed, silent_log());
 }
 
 }  // namespace scalebits::test
