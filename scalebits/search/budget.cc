@@ -7,6 +7,14 @@
 
 namespace scalebits {
 
+Widths uniform_widths(const QuantizedLayers& layers, int bits) {
+  Widths widths;
+  for (const auto& item : layers.items) {
+    widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()), static_cast<uint8_t>(bits));
+  }
+  return widths;
+}
+
 int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths) {
   int64_t bytes = 0;
   for (size_t i = 0; i < layers.items.size(); ++i) {
@@ -74,10 +82,7 @@ std::vector<BlockRef> all_blocks(const QuantizedLayers& layers) {
 
 Widths two_level_widths(const QuantizedLayers& layers, int64_t budget_bytes, const std::vector<BlockRef>& order) {
   const int bits = floor_bits(layers, budget_bytes);
-  Widths widths;
-  for (const auto& item : layers.items) {
-    widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()), static_cast<uint8_t>(bits));
-  }
+  Widths widths = uniform_widths(layers, bits);
   int64_t left = budget_bytes - uniform_bytes(layers, bits);
   if (bits == kMaxBits) return widths;
   for (const BlockRef& ref : order.empty() ? all_blocks(layers) : order) {

@@ -10,6 +10,9 @@ namespace scalebits {
 
 using Widths = std::vector<std::vector<uint8_t>>;  ///< [item][block]
 
+/// Every block at `bits`; 0 = at full precision.
+Widths uniform_widths(const QuantizedLayers& layers, int bits);
+
 /// Bytes of all quantized layers at these widths, everything included.
 int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths);
 int64_t uniform_bytes(const QuantizedLayers& layers, int bits);

@@ -47,9 +47,8 @@ struct TraceEntry {
   double seconds = 0;
 };
 
-/// Where a search stands between two iterations: enough to go on from.
-struct SearchState {
-  FoldedOrder order;
+/// Where a batched greedy stands between two iterations.
+struct GreedyState {
   Widths widths;
   double heldout = 0;
   int64_t batch = 0;  ///< most up moves at once
@@ -58,6 +57,11 @@ struct SearchState {
   int64_t stalls = 0;          ///< gradient slices in a row that led to no kept batch
   bool finished = false;
   std::vector<TraceEntry> trace;
+};
+
+/// Enough to go on from.
+struct SearchState : GreedyState {
+  FoldedOrder order;
 };
 
 struct SearchResult {
