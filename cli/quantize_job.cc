@@ -42,11 +42,6 @@ bool is_ours(const fs::path& dir) {
   }
 }
 
-std::string gigabytes(int64_t bytes) {
-  return bytes < 100'000'000 ? fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6)
-                             : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
-}
-
 }  // namespace
 
 int64_t parse_size(const std::string& text, const char* flag) {
@@ -138,40 +133,6 @@ void QuantizeJob::plan_memory() {
   search_.pass.spill_dir = work_;
 }
 
-double QuantizeJob::bpw_of(int64_t bytes) const {
-  return 8.0 * static_cast<double>(bytes) / static_cast<double>(n_weights(layers_));
-}
-
-void QuantizeJob::print_sizes() const {
-  const ReachableBytes reach = reachable_bytes(layers_);
-  int64_t padding = 0;
-  for (const auto& item : layers_.items) {
-    int64_t stored = 0;
-    for (int64_t b = 0; b < item.grid.n_blocks(); ++b) stored += item.grid.code_bytes(b, kMaxBits);
-    padding += stored - item.grid.n_weights();
-  }
-  print_line("model         {}: {} linear layers, {} weights, {} on disk", config_.architecture, layers_.items.size(),
-             grouped(n_weights(layers_)), gigabytes(checkpoint_->file_bytes()));
-  print_line("blocks        {} x {}, groups of {}; {:.3f} % of the codes are padding", spec_.rows, spec_.cols,
-             spec_.group_size, 100.0 * static_cast<double>(padding) / static_cast<double>(n_weights(layers_)));
-  print_line("reachable     {:.4f} to {:.4f} bpw", bpw_of(reach.least), bpw_of(reach.most));
-  const int64_t other = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits)).file_bytes - reach.most;
-  print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
-             bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
-  print_line("memory        about {} at the peak, beside the mapped model file", gigabytes(memory_.total()));
-  std::fflush(stdout);
-}
-
-Json QuantizeJob::sizes_json() const {
-  const ReachableBytes reach = reachable_bytes(layers_);
-  const int64_t other = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits)).file_bytes - reach.most;
-  return {{"target_bpw", bpw_of(budget_)},
-          {"budget_bytes", budget_},
-          {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
-          {"file_bytes_at_most", budget_ + other},
-          {"peak_memory_bytes_estimate", memory_.total()}};
-}
-
 CalibSet QuantizeJob::calibration() {
   const Tokenizer tokenizer(o_.model);
   const CalibOptions options{o_.nsamples, seqlen_, o_.seed};
@@ -229,7 +190,7 @@ Json QuantizeJob::run() {
   AtomicDirectory out(o_.output, is_ours(o_.output));  // refuses before any work is done
   fingerprint_ = model_fingerprint(*checkpoint_);
   Json extra = {{"budget_bytes", budget_}};
-  SearchResult result;
+  Json found = {{"heldout_kl", nullptr}, {"iterations", 0}, {"trace", Json::array()}};
   Plan plan;
   if (plan_) {
     check_plan_fits(*plan_, config_, fingerprint_);
@@ -237,30 +198,27 @@ Json QuantizeJob::run() {
   } else {
     fs::create_directories(work_);
     const CalibSet calib = calibration();
+    SearchResult result;
     plan = search(calib, result);
+    print_widths(plan);
+    found = found_json(result);
+    print_found(result);
     extra["calibration"] = calib.source;
-    extra["heldout_kl"] = result.heldout_kl;
-    extra["trace"] = trace_to_json(result.trace);
+    extra.update(found);
   }
   const PackedSize size = write_packed(checkpoint_, config_, plan, extra, out.staging(), log_);
   out.commit();
   if (!plan_ && o_.work.empty()) fs::remove_all(work_);
-
-  print_line("packed        {:.4f} bpw ({:.4f} code bits): {} of {} bytes, {:.3f} % of the budget used", plan.bpw(),
-             plan.code_bits(), grouped(size.quantized_bytes), grouped(budget_),
-             100.0 * static_cast<double>(size.quantized_bytes) / static_cast<double>(budget_));
-  print_line("weight files  {} bytes, of which {} stay dense", grouped(size.file_bytes), grouped(size.dense_bytes));
-  if (!plan_) print_line("held-out KL   {:.5f} nats per token", result.heldout_kl);
-  print_line("written to    {}", o_.output);
-  return {{"target_bpw", plan_ ? plan.bpw() : bpw_of(budget_)},
-          {"bpw", plan.bpw()},
-          {"code_bits", plan.code_bits()},
-          {"budget_bytes", budget_},
-          {"quantized_bytes", size.quantized_bytes},
-          {"file_bytes", size.file_bytes},
-          {"heldout_kl", plan_ ? Json() : Json(result.heldout_kl)},
-          {"iterations", static_cast<int64_t>(result.trace.size())},
-          {"trace", trace_to_json(result.trace)}};
+  print_packed(plan, size);
+  Json record = {{"target_bpw", plan_ ? plan.bpw() : bpw_of(budget_)},
+                 {"bpw", plan.bpw()},
+                 {"code_bits", plan.code_bits()},
+                 {"budget_bytes", budget_},
+                 {"quantized_bytes", size.quantized_bytes},
+                 {"file_bytes", size.file_bytes},
+                 {"histogram", histogram_json(plan)}};
+  record.update(found);
+  return record;
 }
 
 }  // namespace scalebits::cli

@@ -52,6 +52,14 @@ class QuantizeJob {
   [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
   std::optional<SearchState> resume_state(const std::string& fingerprint);
   [[nodiscard]] double bpw_of(int64_t bytes) const;
+  static std::string gigabytes(int64_t bytes);
+
+  // cli/quantize_report.cc
+  void print_widths(const Plan& plan) const;
+  [[nodiscard]] Json histogram_json(const Plan& plan) const;  ///< of every layer: blocks of 1, 2, .. 8 bits
+  void print_found(const SearchResult& result) const;
+  [[nodiscard]] static Json found_json(const SearchResult& result);  ///< for the plan and the record
+  void print_packed(const Plan& plan, const PackedSize& size) const;
 
   QuantizeOptions o_;
   Log& log_;

@@ -37,19 +37,31 @@ class Search {
     } else {
       resume_from(*resume);
     }
-    if (options_.method == Method::kSearch || options_.method == Method::kMatrix) greedy().run(state_, saved);
-    return {state_.order,
-            state_.widths,
-            state_.heldout,
-            options_.loss == LossKind::kKl ? state_.heldout : model_.heldout_kl(),
-            widths_bytes(layers_, state_.widths),
-            state_.trace};
+    if (searches()) greedy().run(state_, saved);
+    SearchResult result;
+    result.order = state_.order;
+    result.widths = state_.widths;
+    result.heldout_loss = state_.heldout;
+    result.heldout_kl = options_.loss == LossKind::kKl ? result.heldout_loss : model_.heldout_kl();
+    result.bytes = widths_bytes(layers_, result.widths);
+    result.trace = state_.trace;
+    if (searches()) result.certificate = certificate();
+    return result;
   }
 
  private:
-  Greedy greedy() {
-    const Unit unit = options_.method == Method::kMatrix ? Unit::kMatrix : Unit::kBlock;
-    return {model_, layers_, budget_, options_, unit, options_.max_iterations, "search", log_};
+  [[nodiscard]] bool searches() const {
+    return options_.method == Method::kSearch || options_.method == Method::kMatrix;
+  }
+  [[nodiscard]] Unit unit() const { return options_.method == Method::kMatrix ? Unit::kMatrix : Unit::kBlock; }
+
+  Greedy greedy() { return {model_, layers_, budget_, options_, unit(), options_.max_iterations, "search", log_}; }
+
+  /// Of the applied widths, on the gradient slice that is next in turn: the last choices were not made on it.
+  Certificate certificate() {
+    const Widths& widths = model_.widths();
+    return certify(Units(layers_, unit()).moves(model_.gradient(state_.iteration), widths, options_.score),
+                   budget_ - widths_bytes(layers_, widths));
   }
 
   void resume_from(const SearchState& state) {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "scalebits/calibrate/sensitivity.h"
 #include "scalebits/calibrate/tokens.h"
 #include "scalebits/search/budget.h"
+#include "scalebits/search/certificate.h"
 #include "scalebits/search/reorder.h"
 #include "scalebits/search/select.h"
 
@@ -71,6 +73,7 @@ struct SearchResult {
   double heldout_kl = 0;    ///< nats per position, from the full-precision model
   int64_t bytes = 0;
   std::vector<TraceEntry> trace;
+  std::optional<Certificate> certificate;  ///< of these widths, by the score searched with; methods search and matrix
 };
 
 /// The search. Calls `save` after the reordering and after every iteration.

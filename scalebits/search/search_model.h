@@ -21,6 +21,7 @@ class SearchModel {
   /// Reads the dense model in another channel order. Widths are to be applied again.
   void open(FoldedOrder order);
   void apply(const Widths& widths);
+  [[nodiscard]] const Widths& widths() const { return widths_; }
   [[nodiscard]] const QuantizedWeights& weights() const { return *weights_; }
 
   /// Loss of the search on held-out text at the applied widths, nats per position.
