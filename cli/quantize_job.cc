@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/quantize_job.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -82,11 +83,34 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
   } else {
     spec_ = parse_block(o_.block, o_.group_size);
   }
-  layers_ = find_quantized_layers(config_, spec_, o_.ignore);
+  find_layers();
   seqlen_ = std::min(o_.seqlen, config_.max_context);
   set_budget();
   work_ = o_.work.empty() ? fs::path(fs::path(o_.output).lexically_normal().string() + ".work") : fs::path(o_.work);
   plan_memory();
+}
+
+void QuantizeJob::find_layers() {
+  if (!plan_) {
+    std::vector<TypeRule> rules;
+    for (const std::string& text : o_.tensor_type) rules.push_back(parse_type_rule(text));
+    layers_ = find_quantized_layers(config_, spec_, o_.ignore, rules);
+    return;
+  }
+  if (!o_.ignore.empty() || !o_.tensor_type.empty()) {
+    fail<InvalidArgument>(o_.ignore.empty() ? "--tensor-type" : "--ignore",
+                          "got it beside --plan, expected one of the two: a plan already says which layers stay dense "
+                          "and how wide the others are.");
+  }
+  layers_ = find_quantized_layers(config_, spec_);
+  std::erase_if(layers_.items, [&](const QuantizedLayers::Item& item) {
+    return std::none_of(plan_->linears.begin(), plan_->linears.end(),
+                        [&](const LinearPlan& linear) { return linear.name == item.name; });
+  });
+  if (layers_.items.size() == plan_->linears.size() && !layers_.items.empty()) return;
+  fail<FormatError>(o_.plan,
+                    "linears: got {} of which {} are linear layers of {}, expected all. Is it another model's?",
+                    plan_->linears.size(), layers_.items.size(), o_.model);
 }
 
 Plan QuantizeJob::uniform_plan(int bits) const {
@@ -95,11 +119,18 @@ Plan QuantizeJob::uniform_plan(int bits) const {
   for (const auto& item : layers_.items) {
     plan.linears.push_back({item.name,
                             item.grid,
-                            std::vector<uint8_t>(static_cast<size_t>(item.grid.n_blocks()), static_cast<uint8_t>(bits)),
+                            std::vector<uint8_t>(static_cast<size_t>(item.grid.n_blocks()),
+                                                 static_cast<uint8_t>(item.bits_or_fixed(bits))),
                             {},
                             {}});
   }
   return plan;
+}
+
+int64_t QuantizeJob::dense_bytes() const {
+  // Headers are taken at their longest, so the file can only be smaller.
+  const PackedSize widest = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits));
+  return widest.file_bytes - widest.quantized_bytes;
 }
 
 void QuantizeJob::set_budget() {
@@ -107,12 +138,9 @@ void QuantizeJob::set_budget() {
     budget_ = plan_->bytes();
   } else if (!o_.target_size.empty()) {
     const int64_t target = parse_size(o_.target_size, "--target-size");
-    // Headers are taken at their longest, so the file can only be smaller.
-    const PackedSize widest = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits));
-    budget_ = target - (widest.file_bytes - widest.quantized_bytes);
+    budget_ = target - dense_bytes();
     check_reachable(layers_, budget_,
-                    fmt::format("--target-size {} less {} bytes that stay dense", o_.target_size,
-                                widest.file_bytes - widest.quantized_bytes));
+                    fmt::format("--target-size {} less {} bytes that stay dense", o_.target_size, dense_bytes()));
   } else {
     budget_ = budget_from_bpw(layers_, o_.target_bpw);
   }
@@ -147,10 +175,10 @@ CalibSet QuantizeJob::calibration() {
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
-  return hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{}", fingerprint_,
+  return hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{} types{}", fingerprint_,
                               calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
                               o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
-                              fmt::join(o_.ignore, "|")));
+                              fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|")));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -165,9 +193,11 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
-  search_.stats_fingerprint = hash_hex(fmt::format(
-      "{} {} {} {}x{} g{} {} {} {} {}", fingerprint_, calib.hash, floor_bits(layers_, budget_), spec_.rows, spec_.cols,
-      spec_.group_size, o_.quantizer, o_.loss, search_.slice, search_.method == Method::kThreshold ? "fp" : "floor"));
+  search_.stats_fingerprint =
+      hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} ignore{} types{}", fingerprint_, calib.hash,
+                           floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer,
+                           o_.loss, search_.slice, search_.method == Method::kThreshold ? "fp" : "floor",
+                           fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|")));
   const auto state = resume_state(fingerprint);
   result = search_plan(checkpoint_, config_, layers_, group_quantizer(o_.quantizer), calib, budget_, search_, log_,
                        state ? &*state : nullptr, [&](const SearchState& s) {
@@ -204,6 +234,8 @@ Json QuantizeJob::run() {
     found = found_json(result);
     print_found(result);
     extra["calibration"] = calib.source;
+    extra["ignore"] = o_.ignore;
+    extra["tensor_type"] = o_.tensor_type;
     extra.update(found);
   }
   const PackedSize size = write_packed(checkpoint_, config_, plan, extra, out.staging(), log_);

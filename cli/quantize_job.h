@@ -22,7 +22,7 @@ struct QuantizeOptions {
   int group_size = 128;
   std::string method = "search", score = "exact", reorder = "both", quantizer = "clip", loss = "kl";
   int64_t iterations = 30;
-  std::vector<std::string> ignore;
+  std::vector<std::string> ignore, tensor_type;
   std::string calib = "self";
   int64_t nsamples = 128, seqlen = 2048;
   uint64_t seed = 0;
@@ -44,9 +44,12 @@ class QuantizeJob {
   Json run();
 
  private:
+  void find_layers();
   void set_budget();
   void plan_memory();
   [[nodiscard]] Plan uniform_plan(int bits) const;
+  /// Most that the weight files hold beside the quantized layers.
+  [[nodiscard]] int64_t dense_bytes() const;
   CalibSet calibration();
   Plan search(const CalibSet& calib, SearchResult& result);
   [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
@@ -55,6 +58,7 @@ class QuantizeJob {
   static std::string gigabytes(int64_t bytes);
 
   // cli/quantize_report.cc
+  void print_overrides() const;
   void print_widths(const Plan& plan) const;
   [[nodiscard]] Json histogram_json(const Plan& plan) const;  ///< of every layer: blocks of 1, 2, .. 8 bits
   void print_found(const SearchResult& result) const;

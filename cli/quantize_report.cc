@@ -42,19 +42,30 @@ void QuantizeJob::print_sizes() const {
   }
   print_line("model         {}: {} linear layers, {} weights, {} on disk", config_.architecture, layers_.items.size(),
              grouped(n_weights(layers_)), gigabytes(checkpoint_->file_bytes()));
+  print_overrides();
   print_line("blocks        {} x {}, groups of {}; {:.3f} % of the codes are padding", spec_.rows, spec_.cols,
              spec_.group_size, 100.0 * static_cast<double>(padding) / static_cast<double>(n_weights(layers_)));
   print_line("reachable     {:.4f} to {:.4f} bpw", bpw_of(reach.least), bpw_of(reach.most));
-  const int64_t other = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits)).file_bytes - reach.most;
+  const int64_t other = dense_bytes();
   print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
              bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
   print_line("memory        about {} at the peak, beside the mapped model file", gigabytes(memory_.total()));
   std::fflush(stdout);
 }
 
+void QuantizeJob::print_overrides() const {
+  std::map<int, int> fixed;
+  for (const auto& item : layers_.items) {
+    if (item.fixed_bits != 0) ++fixed[item.fixed_bits];
+  }
+  const int64_t dense = config_.n_layers * kProjCount - static_cast<int64_t>(layers_.items.size());
+  if (dense > 0) print_line("left dense    {} more linear layers, not in the budget", dense);
+  for (const auto& [bits, n] : fixed) print_line("fixed         {} linear layers at {} bits", n, bits);
+}
+
 Json QuantizeJob::sizes_json() const {
   const ReachableBytes reach = reachable_bytes(layers_);
-  const int64_t other = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits)).file_bytes - reach.most;
+  const int64_t other = dense_bytes();
   return {{"target_bpw", bpw_of(budget_)},
           {"budget_bytes", budget_},
           {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},

@@ -15,6 +15,12 @@ Widths floor_widths(const QuantizedLayers& layers, int64_t budget) {
   return uniform_widths(layers, floor_bits(layers, budget));
 }
 
+Widths full_precision(const QuantizedLayers& layers) {
+  Widths widths;
+  for (const auto& item : layers.items) widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()), uint8_t{0});
+  return widths;
+}
+
 class Search {
  public:
   Search(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelConfig& config, const QuantizedLayers& layers,
@@ -24,7 +30,7 @@ class Search {
         options_(options),
         log_(log),
         // Squared gradients of method threshold are taken at full precision.
-        start_(options.method == Method::kThreshold ? uniform_widths(layers, 0) : floor_widths(layers, budget)),
+        start_(options.method == Method::kThreshold ? full_precision(layers) : floor_widths(layers, budget)),
         model_(checkpoint, config, layers, quantizer, calib, options, start_, log) {}
 
   SearchResult run(const SearchState* resume, const std::function<void(const SearchState&)>& save) {

@@ -3,19 +3,22 @@
 
 namespace scalebits {
 
-Units::Units(const QuantizedLayers& layers, Unit unit)
-    : layers_(layers),
-      unit_(unit),
-      blocks_(all_blocks(layers)),
-      count_(static_cast<int64_t>(unit == Unit::kMatrix ? layers.items.size() : blocks_.size())) {}
+Units::Units(const QuantizedLayers& layers, Unit unit) : layers_(layers), unit_(unit), blocks_(all_blocks(layers)) {
+  for (const auto& item : layers.items) {
+    if (item.fixed_bits == 0) count_ += unit == Unit::kMatrix ? 1 : item.grid.n_blocks();
+  }
+}
 
 std::vector<UnitMoves> Units::moves(const PassResult& scores, const Widths& widths, Score score) const {
   std::vector<UnitMoves> units;
   for (size_t i = 0; i < layers_.items.size(); ++i) {
     UnitMoves sum;
     for (size_t b = 0; b < widths[i].size(); ++b) {
-      const UnitMoves m =
-          block_moves(scores.linears[i].blocks[b], score, layers_.items[i].grid, static_cast<int64_t>(b), widths[i][b]);
+      UnitMoves m;
+      if (layers_.items[i].fixed_bits == 0) {
+        m = block_moves(scores.linears[i].blocks[b], score, layers_.items[i].grid, static_cast<int64_t>(b),
+                        widths[i][b]);
+      }
       if (unit_ == Unit::kBlock) {
         units.push_back(m);
         continue;

@@ -15,8 +15,9 @@ class Units {
  public:
   Units(const QuantizedLayers& layers, Unit unit);
 
+  /// Of those that may move.
   [[nodiscard]] int64_t count() const { return count_; }
-  /// Moves of every unit at these widths, in model order.
+  /// Moves of every unit at these widths, in model order; none for a unit of fixed width.
   [[nodiscard]] std::vector<UnitMoves> moves(const PassResult& scores, const Widths& widths, Score score) const;
   [[nodiscard]] Widths moved(Widths widths, const Moves& moves) const;
 
@@ -24,7 +25,7 @@ class Units {
   const QuantizedLayers& layers_;
   Unit unit_;
   std::vector<BlockRef> blocks_;
-  int64_t count_;
+  int64_t count_ = 0;
 };
 
 }  // namespace scalebits
