@@ -67,6 +67,7 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
   search_.loss = parse_loss(o_.loss);
   search_.max_iterations = o_.iterations;
   search_.seed = o_.seed;
+  search_.guard = !o_.no_guard;
   search_.stats = o_.stats;
   (void)group_quantizer(o_.quantizer);
   config_ = read_hf_config(o_.model);
@@ -175,10 +176,10 @@ CalibSet QuantizeJob::calibration() {
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
-  return hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{} types{}", fingerprint_,
-                              calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
-                              o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
-                              fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|")));
+  return hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{}",
+                              fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method,
+                              o_.score, o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
+                              fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -237,6 +238,7 @@ Json QuantizeJob::run() {
     extra["ignore"] = o_.ignore;
     extra["tensor_type"] = o_.tensor_type;
     extra.update(found);
+    if (extra.contains("guard")) extra["guard"].erase("seconds");  // the same plan again is the same file
   }
   const PackedSize size = write_packed(checkpoint_, config_, plan, extra, out.staging(), log_);
   out.commit();

@@ -27,7 +27,7 @@ struct QuantizeOptions {
   int64_t nsamples = 128, seqlen = 2048;
   uint64_t seed = 0;
   std::string stats, work, resume = "auto", max_ram, device = "cpu";
-  bool dry_run = false;
+  bool dry_run = false, no_guard = false;
 };
 
 /// "12.5G" -> bytes. @throws InvalidArgument naming the flag

@@ -93,6 +93,14 @@ Json QuantizeJob::histogram_json(const Plan& plan) const {
 }
 
 void QuantizeJob::print_found(const SearchResult& result) const {
+  if (result.guard) {
+    std::string losses;
+    for (const GuardPlan& plan : result.guard->plans) {
+      losses += fmt::format("{}{} {:.5f}", losses.empty() ? "" : ", ", plan.method, plan.heldout_loss);
+    }
+    print_line("guard         held-out loss {}: {} is written ({:.1f} s)", losses,
+               result.guard->plans[result.guard->written].method, result.guard->seconds);
+  }
   if (result.certificate) {
     print_line("certificate   predicted {:.5f} of at most {:.5f} nats ({:.1f} % apart) by moves of one bit of {}",
                result.certificate->predicted, result.certificate->bound, 100.0 * result.certificate->apart(),
@@ -109,6 +117,15 @@ Json QuantizeJob::found_json(const SearchResult& result) {
     json["certificate"] = {{"predicted", result.certificate->predicted},
                            {"bound", result.certificate->bound},
                            {"apart", result.certificate->apart()}};
+  }
+  if (result.guard) {
+    Json plans = Json::object();
+    for (const GuardPlan& plan : result.guard->plans) {
+      plans[plan.method] = {{"heldout_loss", plan.heldout_loss}, {"bytes", plan.bytes}};
+    }
+    json["guard"] = {{"plans", plans},
+                     {"written", result.guard->plans[result.guard->written].method},
+                     {"seconds", result.guard->seconds}};
   }
   return json;
 }

@@ -6,6 +6,7 @@
 
 #include "scalebits/base/rng.h"
 #include "scalebits/search/greedy.h"
+#include "scalebits/search/guard.h"
 
 namespace scalebits {
 namespace {
@@ -43,14 +44,20 @@ class Search {
     } else {
       resume_from(*resume);
     }
-    if (searches()) greedy().run(state_, saved);
+    if (searches() && !state_.guard) greedy().run(state_, saved);
     SearchResult result;
     result.order = state_.order;
     result.widths = state_.widths;
     result.heldout_loss = state_.heldout;
+    result.trace = state_.trace;
+    if (options_.method == Method::kSearch && options_.guard) {
+      Guarded best = compare_with_simple_plans(model_, layers_, budget_, options_, start_, state_, saved, log_);
+      result.widths = std::move(best.widths);
+      result.heldout_loss = best.result.plans[best.result.written].heldout_loss;
+      result.guard = std::move(best.result);
+    }
     result.heldout_kl = options_.loss == LossKind::kKl ? result.heldout_loss : model_.heldout_kl();
     result.bytes = widths_bytes(layers_, result.widths);
-    result.trace = state_.trace;
     if (searches()) result.certificate = certificate();
     return result;
   }

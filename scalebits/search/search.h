@@ -30,6 +30,7 @@ struct SearchOptions {
   int64_t max_iterations = 30;
   int64_t slice = 24;  ///< sequences for one gradient
   uint64_t seed = 0;
+  bool guard = true;  ///< method search: compare with uniform widths and one width per matrix, and give the best
   /// Sensitivities at the starting widths are read from here when the fingerprint fits, else measured and written here;
   /// empty = neither.
   std::filesystem::path stats = {};
@@ -61,9 +62,29 @@ struct GreedyState {
   std::vector<TraceEntry> trace;
 };
 
+/// Where the comparison with simpler plans stands; begun once the search itself is over.
+struct GuardState {
+  std::optional<double> uniform;      ///< held-out loss
+  std::optional<GreedyState> matrix;  ///< the search with one width per matrix
+  double seconds = 0;                 ///< spent so far
+};
+
 /// Enough to go on from.
 struct SearchState : GreedyState {
   FoldedOrder order;
+  std::optional<GuardState> guard;
+};
+
+/// A plan that the guard compared.
+struct GuardPlan {
+  const char* method = "";
+  double heldout_loss = 0;
+  int64_t bytes = 0;
+};
+struct GuardResult {
+  std::vector<GuardPlan> plans;  ///< search, uniform, matrix
+  size_t written = 0;            ///< index of the best
+  double seconds = 0;
 };
 
 struct SearchResult {
@@ -73,6 +94,7 @@ struct SearchResult {
   double heldout_kl = 0;    ///< nats per position, from the full-precision model
   int64_t bytes = 0;
   std::vector<TraceEntry> trace;
+  std::optional<GuardResult> guard;        ///< method search, unless it was not asked for
   std::optional<Certificate> certificate;  ///< of these widths, by the score searched with; methods search and matrix
 };
 
