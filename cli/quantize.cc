@@ -81,6 +81,9 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
   command->add_option("--iterations", o.iterations, "Most iterations of the search")
       ->check(CLI::Range(0, 10000))
       ->capture_default_str();
+  command->add_flag("--no-guard", o.no_guard,
+                    "Method search: write its plan without comparing it, on held-out text, with uniform widths and one "
+                    "width per matrix within the same bytes");
   command
       ->add_option(
           "--ignore", o.ignore,
