@@ -44,6 +44,7 @@ class QuantizeJob {
   Json run();
 
  private:
+  // cli/quantize_budget.cc
   void find_layers();
   void set_budget();
   void plan_memory();

@@ -102,6 +102,9 @@ TEST_F(GuardedSearch, TakesAFractionOfTheIterations) {
     ASSERT_TRUE(last.guard && last.guard->matrix);
     EXPECT_LE(last.guard->matrix->trace.size(), (last.trace.size() + 3) / 4);
     EXPECT_GT(last.guard->seconds, 0.0);
+    for (const auto& of_matrix : last.guard->matrix->widths) {
+      for (const uint8_t bits : of_matrix) EXPECT_EQ(bits, of_matrix[0]) << "not one width per matrix";
+    }
   }
 }
 
