@@ -83,10 +83,21 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
   command->add_option("--iterations", o.iterations, "Most iterations of the search")
       ->check(CLI::Range(0, 10000))
       ->capture_default_str();
+  command->add_flag("--no-guard", o.no_guard,
+                    "Method search: write its plan without comparing it, on held-out text, with uniform widths and one "
+                    "width per matrix within the same bytes");
   command
-      ->add_option("--ignore", o.ignore,
-                   "Leave linear layers whose name matches this regular expression dense (repeatable)")
-      ->type_name("REGEX");
+      ->add_option(
+          "--ignore", o.ignore,
+          "Leave linear layers whose name matches this regular expression dense, outside the budget (repeatable)")
+      ->type_name("REGEX")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--tensor-type", o.tensor_type,
+                   "Give linear layers whose name matches the regular expression this width, 1 to 8, which no method "
+                   "moves; 16 or none leaves them dense; the last match wins (repeatable)")
+      ->type_name("REGEX=BITS")
+      ->allow_extra_args(false);
 }
 
 void add_calibration_flags(CLI::App* command, QuantizeOptions& o) {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/quantize_job.h"
 
+#include <algorithm>
 #include <charconv>
-#include <cmath>
 
 #include "cli/command.h"
 #include "scalebits/base/errors.h"
 #include "scalebits/base/hash.h"
-#include "scalebits/base/parallel.h"
 #include "scalebits/io/packed_config.h"
 #include "scalebits/io/plan_file.h"
 #include "scalebits/io/text.h"
@@ -42,27 +41,7 @@ bool is_ours(const fs::path& dir) {
   }
 }
 
-std::string gigabytes(int64_t bytes) {
-  return bytes < 100'000'000 ? fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6)
-                             : fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
-}
-
 }  // namespace
-
-int64_t parse_size(const std::string& text, const char* flag) {
-  static const std::pair<const char*, double> kSuffixes[] = {{"", 1},        {"B", 1},          {"k", 1e3},
-                                                             {"K", 1e3},     {"M", 1e6},        {"G", 1e9},
-                                                             {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}};
-  double value = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  std::string suffix(rest, text.data() + text.size());
-  if (suffix.size() > 1 && suffix.back() == 'B') suffix.pop_back();
-  for (const auto& [name, factor] : kSuffixes) {
-    const double bytes = value * factor;
-    if (error == std::errc() && suffix == name && bytes > 0 && bytes < 9e18) return static_cast<int64_t>(bytes);
-  }
-  fail<InvalidArgument>(flag, "got \"{}\", expected a size such as 3.2G, 800M or 2.5Gi.", text);
-}
 
 QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options), log_(log) {
   search_.method = parse_method(o_.method);
@@ -71,6 +50,7 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
   search_.loss = parse_loss(o_.loss);
   search_.max_iterations = o_.iterations;
   search_.seed = o_.seed;
+  search_.guard = !o_.no_guard;
   search_.stats = o_.stats;
   (void)group_quantizer(o_.quantizer);
   config_ = read_hf_config(o_.model);
@@ -87,89 +67,11 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
   } else {
     spec_ = parse_block(o_.block, o_.group_size);
   }
-  layers_ = find_quantized_layers(config_, spec_, o_.ignore);
+  find_layers();
   seqlen_ = std::min(o_.seqlen, config_.max_context);
   set_budget();
   work_ = o_.work.empty() ? fs::path(fs::path(o_.output).lexically_normal().string() + ".work") : fs::path(o_.work);
   plan_memory();
-}
-
-Plan QuantizeJob::uniform_plan(int bits) const {
-  Plan plan;
-  plan.spec = spec_;
-  for (const auto& item : layers_.items) {
-    plan.linears.push_back({item.name,
-                            item.grid,
-                            std::vector<uint8_t>(static_cast<size_t>(item.grid.n_blocks()), static_cast<uint8_t>(bits)),
-                            {},
-                            {}});
-  }
-  return plan;
-}
-
-void QuantizeJob::set_budget() {
-  if (plan_) {
-    budget_ = plan_->bytes();
-  } else if (!o_.target_size.empty()) {
-    const int64_t target = parse_size(o_.target_size, "--target-size");
-    // Headers are taken at their longest, so the file can only be smaller.
-    const PackedSize widest = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits));
-    budget_ = target - (widest.file_bytes - widest.quantized_bytes);
-    check_reachable(layers_, budget_,
-                    fmt::format("--target-size {} less {} bytes that stay dense", o_.target_size,
-                                widest.file_bytes - widest.quantized_bytes));
-  } else {
-    budget_ = budget_from_bpw(layers_, o_.target_bpw);
-  }
-}
-
-void QuantizeJob::plan_memory() {
-  const int64_t slice = std::min(search_.slice, o_.nsamples);
-  memory_ = estimate_memory(config_, layers_, o_.nsamples, slice, seqlen_, num_threads());
-  if (!o_.max_ram.empty()) {
-    const int64_t limit = parse_size(o_.max_ram, "--max-ram");
-    if (memory_.fixed_bytes > limit) {
-      fail<InvalidArgument>("--max-ram", "got {}, expected at least {} for this model, --nsamples and --seqlen.",
-                            o_.max_ram, gigabytes(memory_.fixed_bytes));
-    }
-    search_.pass.activation_bytes = limit - memory_.fixed_bytes;
-  }
-  memory_.activation_bytes = memory_.activation_bytes <= search_.pass.activation_bytes ? memory_.activation_bytes : 0;
-  search_.pass.spill_dir = work_;
-}
-
-double QuantizeJob::bpw_of(int64_t bytes) const {
-  return 8.0 * static_cast<double>(bytes) / static_cast<double>(n_weights(layers_));
-}
-
-void QuantizeJob::print_sizes() const {
-  const ReachableBytes reach = reachable_bytes(layers_);
-  int64_t padding = 0;
-  for (const auto& item : layers_.items) {
-    int64_t stored = 0;
-    for (int64_t b = 0; b < item.grid.n_blocks(); ++b) stored += item.grid.code_bytes(b, kMaxBits);
-    padding += stored - item.grid.n_weights();
-  }
-  print_line("model         {}: {} linear layers, {} weights, {} on disk", config_.architecture, layers_.items.size(),
-             grouped(n_weights(layers_)), gigabytes(checkpoint_->file_bytes()));
-  print_line("blocks        {} x {}, groups of {}; {:.3f} % of the codes are padding", spec_.rows, spec_.cols,
-             spec_.group_size, 100.0 * static_cast<double>(padding) / static_cast<double>(n_weights(layers_)));
-  print_line("reachable     {:.4f} to {:.4f} bpw", bpw_of(reach.least), bpw_of(reach.most));
-  const int64_t other = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits)).file_bytes - reach.most;
-  print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
-             bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
-  print_line("memory        about {} at the peak, beside the mapped model file", gigabytes(memory_.total()));
-  std::fflush(stdout);
-}
-
-Json QuantizeJob::sizes_json() const {
-  const ReachableBytes reach = reachable_bytes(layers_);
-  const int64_t other = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits)).file_bytes - reach.most;
-  return {{"target_bpw", bpw_of(budget_)},
-          {"budget_bytes", budget_},
-          {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
-          {"file_bytes_at_most", budget_ + other},
-          {"peak_memory_bytes_estimate", memory_.total()}};
 }
 
 CalibSet QuantizeJob::calibration() {
@@ -186,10 +88,10 @@ CalibSet QuantizeJob::calibration() {
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
-  return hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{}", fingerprint_,
-                              calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
-                              o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
-                              fmt::join(o_.ignore, "|")));
+  return hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{}",
+                              fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method,
+                              o_.score, o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
+                              fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -204,9 +106,11 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
-  search_.stats_fingerprint = hash_hex(fmt::format(
-      "{} {} {} {}x{} g{} {} {} {} {}", fingerprint_, calib.hash, floor_bits(layers_, budget_), spec_.rows, spec_.cols,
-      spec_.group_size, o_.quantizer, o_.loss, search_.slice, search_.method == Method::kThreshold ? "fp" : "floor"));
+  search_.stats_fingerprint =
+      hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} ignore{} types{}", fingerprint_, calib.hash,
+                           floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer,
+                           o_.loss, search_.slice, search_.method == Method::kThreshold ? "fp" : "floor",
+                           fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|")));
   const auto state = resume_state(fingerprint);
   result = search_plan(checkpoint_, config_, layers_, group_quantizer(o_.quantizer), calib, budget_, search_, log_,
                        state ? &*state : nullptr, [&](const SearchState& s) {
@@ -225,18 +129,20 @@ Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   return plan;
 }
 
-std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const CalibSet& calib, SearchResult& result) {
+std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl) {
   fs::create_directories(work_);
   QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan.order), layers_,
                            group_quantizer(plan.quantizer));
-  for (size_t i = 0; i < plan.linears.size(); ++i) weights.set_bits(i, plan.linears[i].bits);
-  CompensatedModel model = compensate(weights, plan, calib, search_.pass, log_);
-  if (plan_) {
-    log_.info("compensated   held-out KL {:.5f} nats per token", model.heldout_kl);
-  } else {
-    log_.info("compensated   held-out KL {:.5f} -> {:.5f} nats per token", result.heldout_kl, model.heldout_kl);
+  for (size_t i = 0; i < plan.linears.size(); ++i) {
+    if (plan.linears[i].name != layers_.items[i].name) {
+      fail<FormatError>(o_.plan, "linears[{}]: got {}, expected {}: the layers' own order.", i, plan.linears[i].name,
+                        layers_.items[i].name);
+    }
+    weights.set_bits(i, plan.linears[i].bits);
   }
-  result.heldout_kl = model.heldout_kl;
+  CompensatedModel model = compensate(weights, plan, calib, search_.pass, log_);
+  print_line("compensated   held-out KL {:.5f} nats per token", model.heldout_kl);
+  heldout_kl = model.heldout_kl;
   return std::move(model.matrices);
 }
 
@@ -244,7 +150,7 @@ Json QuantizeJob::run() {
   AtomicDirectory out(o_.output, is_ours(o_.output));  // refuses before any work is done
   fingerprint_ = model_fingerprint(*checkpoint_);
   Json extra = {{"budget_bytes", budget_}};
-  SearchResult result;
+  Json found = {{"heldout_kl", nullptr}, {"iterations", 0}, {"trace", Json::array()}};
   Plan plan;
   CalibSet calib;
   if (plan_) {
@@ -257,36 +163,35 @@ Json QuantizeJob::run() {
   } else {
     fs::create_directories(work_);
     calib = calibration();
+    SearchResult result;
     plan = search(calib, result);
+    print_widths(plan);
+    found = found_json(result);
+    print_found(result);
     extra["calibration"] = calib.source;
-    extra["heldout_kl"] = result.heldout_kl;
-    extra["trace"] = trace_to_json(result.trace);
+    extra["ignore"] = o_.ignore;
+    extra["tensor_type"] = o_.tensor_type;
+    extra.update(found);
+    if (extra.contains("guard")) extra["guard"].erase("seconds");  // the same plan again is the same file
   }
   std::vector<PackedMatrix> ready;
   if (is_compensated(plan.quantizer)) {
-    ready = compensated(plan, calib, result);
-    extra["heldout_kl"] = result.heldout_kl;
+    ready = compensated(plan, calib, found["heldout_kl"]);
+    extra["heldout_kl"] = found["heldout_kl"];
   }
   const PackedSize size = write_packed(checkpoint_, config_, plan, ready, extra, out.staging(), log_);
   out.commit();
   if (!plan_ && o_.work.empty()) fs::remove_all(work_);
-
-  print_line("packed        {:.4f} bpw ({:.4f} code bits): {} of {} bytes, {:.3f} % of the budget used", plan.bpw(),
-             plan.code_bits(), grouped(size.quantized_bytes), grouped(budget_),
-             100.0 * static_cast<double>(size.quantized_bytes) / static_cast<double>(budget_));
-  print_line("weight files  {} bytes, of which {} stay dense", grouped(size.file_bytes), grouped(size.dense_bytes));
-  const bool measured = !plan_ || !ready.empty();
-  if (measured) print_line("held-out KL   {:.5f} nats per token", result.heldout_kl);
-  print_line("written to    {}", o_.output);
-  return {{"target_bpw", plan_ ? plan.bpw() : bpw_of(budget_)},
-          {"bpw", plan.bpw()},
-          {"code_bits", plan.code_bits()},
-          {"budget_bytes", budget_},
-          {"quantized_bytes", size.quantized_bytes},
-          {"file_bytes", size.file_bytes},
-          {"heldout_kl", measured ? Json(result.heldout_kl) : Json()},
-          {"iterations", static_cast<int64_t>(result.trace.size())},
-          {"trace", trace_to_json(result.trace)}};
+  print_packed(plan, size);
+  Json record = {{"target_bpw", plan_ ? plan.bpw() : bpw_of(budget_)},
+                 {"bpw", plan.bpw()},
+                 {"code_bits", plan.code_bits()},
+                 {"budget_bytes", budget_},
+                 {"quantized_bytes", size.quantized_bytes},
+                 {"file_bytes", size.file_bytes},
+                 {"histogram", histogram_json(plan)}};
+  record.update(found);
+  return record;
 }
 
 }  // namespace scalebits::cli

@@ -23,12 +23,12 @@ struct QuantizeOptions {
   int group_size = 128;
   std::string method = "search", score = "exact", reorder = "both", quantizer = "clip", loss = "kl";
   int64_t iterations = 30;
-  std::vector<std::string> ignore;
+  std::vector<std::string> ignore, tensor_type;
   std::string calib = "self";
   int64_t nsamples = 128, seqlen = 2048;
   uint64_t seed = 0;
   std::string stats, work, resume = "auto", max_ram, device = "cpu";
-  bool dry_run = false;
+  bool dry_run = false, no_guard = false;
 };
 
 /// "12.5G" -> bytes. @throws InvalidArgument naming the flag
@@ -45,16 +45,29 @@ class QuantizeJob {
   Json run();
 
  private:
+  // cli/quantize_budget.cc
+  void find_layers();
   void set_budget();
   void plan_memory();
   [[nodiscard]] Plan uniform_plan(int bits) const;
+  /// Most that the weight files hold beside the quantized layers.
+  [[nodiscard]] int64_t dense_bytes() const;
   CalibSet calibration();
   Plan search(const CalibSet& calib, SearchResult& result);
-  /// Rounds the model with error compensation; the result's held-out KL becomes that of what is packed.
-  std::vector<PackedMatrix> compensated(const Plan& plan, const CalibSet& calib, SearchResult& result);
+  /// Rounds the model with error compensation. @param heldout_kl becomes that of what is packed
+  std::vector<PackedMatrix> compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl);
   [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
   std::optional<SearchState> resume_state(const std::string& fingerprint);
   [[nodiscard]] double bpw_of(int64_t bytes) const;
+  static std::string gigabytes(int64_t bytes);
+
+  // cli/quantize_report.cc
+  void print_overrides() const;
+  void print_widths(const Plan& plan) const;
+  [[nodiscard]] Json histogram_json(const Plan& plan) const;  ///< of every layer: blocks of 1, 2, .. 8 bits
+  void print_found(const SearchResult& result) const;
+  [[nodiscard]] static Json found_json(const SearchResult& result);  ///< for the plan and the record
+  void print_packed(const Plan& plan, const PackedSize& size) const;
 
   QuantizeOptions o_;
   Log& log_;

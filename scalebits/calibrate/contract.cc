@@ -77,7 +77,7 @@ void WeightGradient::add(int64_t first, std::span<const float> g) {
 
 LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const WeightGradient& gradient,
                            int64_t positions) {
-  const auto& [name, layer, proj, grid] = weights.layers().items[item];
+  const auto& [name, layer, proj, grid, fixed_bits] = weights.layers().items[item];
   check_finite(gradient, name);
   const at::Tensor w = weights.dense().weight(layer, proj);
   const int64_t n_blocks = grid.n_blocks(), width = grid.in_features();

@@ -3,42 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <regex>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/parallel.h"
 
 namespace scalebits {
-namespace {
-
-std::regex compile(const std::string& pattern) {
-  try {
-    return std::regex(pattern);
-  } catch (const std::regex_error& error) {
-    fail<InvalidArgument>("--ignore", "regular expression \"{}\": {}", pattern, error.what());
-  }
-}
-
-}  // namespace
-
-QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
-                                      const std::vector<std::string>& ignore) {
-  std::vector<std::regex> patterns;
-  for (const std::string& pattern : ignore) patterns.push_back(compile(pattern));
-  QuantizedLayers layers;
-  for (int64_t l = 0; l < config.n_layers; ++l) {
-    for (const Proj p : kProjections) {
-      const std::string name = linear_name(l, p);
-      const auto matches = [&](const std::regex& r) { return std::regex_search(name, r); };
-      if (std::any_of(patterns.begin(), patterns.end(), matches)) continue;
-      const LinearShape shape = linear_shape(config, p);
-      layers.items.push_back({name, l, p, BlockGrid(shape.out_features, shape.in_features, spec)});
-    }
-  }
-  if (layers.items.empty())
-    fail<InvalidArgument>("--ignore", "got patterns that match every linear layer, expected one left");
-  return layers;
-}
 
 QuantizedWeights::QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers,
                                    const GroupQuantizer& quantizer)

@@ -7,26 +7,11 @@
 #include <mutex>
 #include <vector>
 
+#include "scalebits/calibrate/quantized_layers.h"
 #include "scalebits/model/weights.h"
 #include "scalebits/quantize/quantizer.h"
 
 namespace scalebits {
-
-/// Which linear layers of a model are quantized, and their grids, in model order.
-struct QuantizedLayers {
-  struct Item {
-    std::string name;
-    int64_t layer = 0;
-    Proj proj = Proj::kQ;
-    BlockGrid grid;
-  };
-  std::vector<Item> items;
-};
-
-/// All linear layers of the decoder, but for those whose name matches a regular expression of `ignore`.
-/// @throws InvalidArgument when an expression is malformed, or nothing is left
-QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
-                                      const std::vector<std::string>& ignore = {});
 
 class QuantizedWeights final : public ModelWeights {
  public:

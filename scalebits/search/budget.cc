@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/search/budget.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "scalebits/base/errors.h"
 
 namespace scalebits {
+
+Widths uniform_widths(const QuantizedLayers& layers, int bits) {
+  Widths widths;
+  for (const auto& item : layers.items) {
+    widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()), static_cast<uint8_t>(item.bits_or_fixed(bits)));
+  }
+  return widths;
+}
 
 int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths) {
   int64_t bytes = 0;
@@ -20,7 +29,7 @@ int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths) {
 int64_t uniform_bytes(const QuantizedLayers& layers, int bits) {
   int64_t bytes = 0;
   for (const auto& item : layers.items) {
-    for (int64_t b = 0; b < item.grid.n_blocks(); ++b) bytes += item.grid.block_bytes(b, bits);
+    for (int64_t b = 0; b < item.grid.n_blocks(); ++b) bytes += item.grid.block_bytes(b, item.bits_or_fixed(bits));
   }
   return bytes;
 }
@@ -41,11 +50,14 @@ void check_reachable(const QuantizedLayers& layers, int64_t budget_bytes, const 
   const auto bpw = [&](int64_t bytes) {
     return 8.0 * static_cast<double>(bytes) / static_cast<double>(n_weights(layers));
   };
+  const auto fixed = std::count_if(layers.items.begin(), layers.items.end(),
+                                   [](const QuantizedLayers::Item& item) { return item.fixed_bits != 0; });
   fail<InvalidArgument>("budget",
                         "{}: got {} bytes ({:.4f} bpw) for the quantized layers, expected {} to {} bytes "
-                        "({:.4f} to {:.4f} bpw, scales and all other bytes included).",
+                        "({:.4f} to {:.4f} bpw, scales and all other bytes included).{}",
                         what, budget_bytes, bpw(budget_bytes), reach.least, reach.most, bpw(reach.least),
-                        bpw(reach.most));
+                        bpw(reach.most),
+                        fixed == 0 ? "" : fmt::format(" {} matrices have a fixed width (--tensor-type).", fixed));
 }
 
 int64_t budget_from_bpw(const QuantizedLayers& layers, double target_bpw) {
@@ -74,13 +86,11 @@ std::vector<BlockRef> all_blocks(const QuantizedLayers& layers) {
 
 Widths two_level_widths(const QuantizedLayers& layers, int64_t budget_bytes, const std::vector<BlockRef>& order) {
   const int bits = floor_bits(layers, budget_bytes);
-  Widths widths;
-  for (const auto& item : layers.items) {
-    widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()), static_cast<uint8_t>(bits));
-  }
+  Widths widths = uniform_widths(layers, bits);
   int64_t left = budget_bytes - uniform_bytes(layers, bits);
   if (bits == kMaxBits) return widths;
   for (const BlockRef& ref : order.empty() ? all_blocks(layers) : order) {
+    if (layers.items[ref.item].fixed_bits != 0) continue;
     const BlockGrid& grid = layers.items[ref.item].grid;
     const int64_t cost = grid.block_bytes(ref.block, bits + 1) - grid.block_bytes(ref.block, bits);
     if (cost > left) continue;

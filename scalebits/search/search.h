@@ -3,12 +3,14 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "scalebits/calibrate/sensitivity.h"
 #include "scalebits/calibrate/tokens.h"
 #include "scalebits/search/budget.h"
+#include "scalebits/search/certificate.h"
 #include "scalebits/search/reorder.h"
 #include "scalebits/search/select.h"
 
@@ -28,6 +30,7 @@ struct SearchOptions {
   int64_t max_iterations = 30;
   int64_t slice = 24;  ///< sequences for one gradient
   uint64_t seed = 0;
+  bool guard = true;  ///< method search: compare with uniform widths and one width per matrix, and give the best
   /// Sensitivities at the starting widths are read from here when the fingerprint fits, else measured and written here;
   /// empty = neither.
   std::filesystem::path stats = {};
@@ -47,9 +50,8 @@ struct TraceEntry {
   double seconds = 0;
 };
 
-/// Where a search stands between two iterations: enough to go on from.
-struct SearchState {
-  FoldedOrder order;
+/// Where a batched greedy stands between two iterations.
+struct GreedyState {
   Widths widths;
   double heldout = 0;
   int64_t batch = 0;  ///< most up moves at once
@@ -60,6 +62,31 @@ struct SearchState {
   std::vector<TraceEntry> trace;
 };
 
+/// Where the comparison with simpler plans stands; begun once the search itself is over.
+struct GuardState {
+  std::optional<double> uniform;      ///< held-out loss
+  std::optional<GreedyState> matrix;  ///< the search with one width per matrix
+  double seconds = 0;                 ///< spent so far
+};
+
+/// Enough to go on from.
+struct SearchState : GreedyState {
+  FoldedOrder order;
+  std::optional<GuardState> guard;
+};
+
+/// A plan that the guard compared.
+struct GuardPlan {
+  const char* method = "";
+  double heldout_loss = 0;
+  int64_t bytes = 0;
+};
+struct GuardResult {
+  std::vector<GuardPlan> plans;  ///< search, uniform, matrix
+  size_t written = 0;            ///< index of the best
+  double seconds = 0;
+};
+
 struct SearchResult {
   FoldedOrder order;
   Widths widths;
@@ -67,6 +94,8 @@ struct SearchResult {
   double heldout_kl = 0;    ///< nats per position, from the full-precision model
   int64_t bytes = 0;
   std::vector<TraceEntry> trace;
+  std::optional<GuardResult> guard;        ///< method search, unless it was not asked for
+  std::optional<Certificate> certificate;  ///< of these widths, by the score searched with; methods search and matrix
 };
 
 /// The search. Calls `save` after the reordering and after every iteration.

@@ -9,7 +9,7 @@ namespace scalebits {
 namespace {
 
 constexpr const char* kFormat = "scalebits-search-state";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 std::vector<TraceEntry> trace_from_json(const Json& json) {
   std::vector<TraceEntry> trace;
@@ -21,6 +21,44 @@ std::vector<TraceEntry> trace_from_json(const Json& json) {
                      e.at("seconds").get<double>()});
   }
   return trace;
+}
+
+Json greedy_to_json(const GreedyState& state, const QuantizedLayers& layers) {
+  Json widths = Json::array();
+  for (size_t i = 0; i < layers.items.size(); ++i) {
+    widths.push_back(widths_to_json(layers.items[i].grid, state.widths[i]));
+  }
+  return {{"iteration", state.iteration},           {"batch", state.batch},   {"heldout", state.heldout},
+          {"fresh_gradient", state.fresh_gradient}, {"stalls", state.stalls}, {"finished", state.finished},
+          {"trace", trace_to_json(state.trace)},    {"widths", widths}};
+}
+
+void greedy_from_json(const Json& json, const QuantizedLayers& layers, const std::string& where, GreedyState& state) {
+  state.iteration = json.at("iteration").get<int64_t>();
+  state.batch = json.at("batch").get<int64_t>();
+  state.heldout = json.at("heldout").get<double>();
+  state.fresh_gradient = json.at("fresh_gradient").get<int64_t>();
+  state.stalls = json.at("stalls").get<int64_t>();
+  state.finished = json.at("finished").get<bool>();
+  state.trace = trace_from_json(json.at("trace"));
+  for (size_t i = 0; i < layers.items.size(); ++i) {
+    state.widths.push_back(widths_from_json(layers.items[i].grid, json.at("widths").at(i), where));
+  }
+}
+
+Json guard_to_json(const GuardState& guard, const QuantizedLayers& layers) {
+  Json json = {{"seconds", guard.seconds}};
+  if (guard.uniform) json["uniform"] = *guard.uniform;
+  if (guard.matrix) json["matrix"] = greedy_to_json(*guard.matrix, layers);
+  return json;
+}
+
+GuardState guard_from_json(const Json& json, const QuantizedLayers& layers, const std::string& where) {
+  GuardState guard;
+  guard.seconds = json.at("seconds").get<double>();
+  if (json.contains("uniform")) guard.uniform = json.at("uniform").get<double>();
+  if (json.contains("matrix")) greedy_from_json(json.at("matrix"), layers, where, guard.matrix.emplace());
+  return guard;
 }
 
 }  // namespace
@@ -44,22 +82,10 @@ Json trace_to_json(const std::vector<TraceEntry>& trace) {
 
 void save_search_state(const std::filesystem::path& path, const SearchState& state, const QuantizedLayers& layers,
                        const std::string& fingerprint) {
-  Json widths = Json::array();
-  for (size_t i = 0; i < layers.items.size(); ++i) {
-    widths.push_back(widths_to_json(layers.items[i].grid, state.widths[i]));
-  }
-  const Json json = {{"format", kFormat},
-                     {"version", kVersion},
-                     {"fingerprint", fingerprint},
-                     {"iteration", state.iteration},
-                     {"batch", state.batch},
-                     {"heldout", state.heldout},
-                     {"fresh_gradient", state.fresh_gradient},
-                     {"stalls", state.stalls},
-                     {"finished", state.finished},
-                     {"trace", trace_to_json(state.trace)},
-                     {"order", order_to_json(state.order)},
-                     {"widths", widths}};
+  Json json = greedy_to_json(state, layers);
+  json.update({{"format", kFormat}, {"version", kVersion}, {"fingerprint", fingerprint}});
+  json["order"] = order_to_json(state.order);
+  if (state.guard) json["guard"] = guard_to_json(*state.guard, layers);
   write_text_file(path, json.dump() + "\n");
 }
 
@@ -80,17 +106,9 @@ std::optional<SearchState> load_search_state(const std::filesystem::path& path, 
       return std::nullopt;
     }
     SearchState state;
-    state.iteration = json.at("iteration").get<int64_t>();
-    state.batch = json.at("batch").get<int64_t>();
-    state.heldout = json.at("heldout").get<double>();
-    state.fresh_gradient = json.at("fresh_gradient").get<int64_t>();
-    state.stalls = json.at("stalls").get<int64_t>();
-    state.finished = json.at("finished").get<bool>();
-    state.trace = trace_from_json(json.at("trace"));
+    greedy_from_json(json, layers, where, state);
     state.order = order_from_json(json.at("order"));
-    for (size_t i = 0; i < layers.items.size(); ++i) {
-      state.widths.push_back(widths_from_json(layers.items[i].grid, json.at("widths").at(i), where));
-    }
+    if (json.contains("guard")) state.guard = guard_from_json(json.at("guard"), layers, where);
     return state;
   } catch (const nlohmann::json::exception& error) {
     fail<FormatError>(where, "search state: {}. Remove it or use --resume never.", error.what());

@@ -183,7 +183,7 @@ TEST(GradientPass, UpIsTheSlopeOfTheLossAlongTheMove) {
   };
   double largest = 0, tolerance_of_largest = 0;
   for (const size_t item : {size_t{0}, size_t{4}, size_t{6}, size_t{9}, size_t{13}}) {
-    const auto& [name, layer, proj, grid] = c.layers.items[item];
+    const auto& [name, layer, proj, grid, fixed_bits] = c.layers.items[item];
     const at::Tensor at_b = c.moved(item, 0).to(at::kDouble), step = c.moved(item, 1).to(at::kDouble) - at_b;
     const int64_t block = grid.n_blocks() - 1;
     at::Tensor direction = at::zeros_like(step);

@@ -116,9 +116,13 @@ TEST_F(BadInput, PackedModelCannotBeQuantizedAgain) {
 TEST_F(BadInput, WrongFlagsSayWhatIsExpected) {
   expect_refusal(quantize({"--block", "100x128"}), 2, HasSubstr("16"));
   expect_refusal(quantize({"--block", "128"}), 2, HasSubstr("expected ROWSxCOLS"));
-  expect_refusal(quantize({"--quantizer", "gptq"}), 2, HasSubstr("rtn"));
+  expect_refusal(quantize({"--quantizer", "best"}), 2, HasSubstr("rtn, clip, gptq"));
   expect_refusal(quantize({"--ignore", "("}), 2, HasSubstr("regular expression"));
   expect_refusal(quantize({"--ignore", "."}), 2, HasSubstr("every linear layer"));
+  expect_refusal(quantize({"--tensor-type", "down_proj=9"}), 2, HasSubstr("expected REGEX=BITS"));
+  expect_refusal(quantize({"--tensor-type", "dwon_proj=4"}), 2, HasSubstr("got no linear layer"));
+  expect_refusal(quantize({"--tensor-type", "(=4"}), 2, HasSubstr("regular expression"));
+  expect_refusal(quantize({"--tensor-type", "down_proj=8"}), 2, HasSubstr("6 matrices have a fixed width"));
   expect_refusal(quantize({"--max-ram", "1M"}), 2, HasSubstr("--max-ram"));
   expect_refusal(quantize({"--max-ram", "much"}), 2, HasSubstr("expected a size"));
 }

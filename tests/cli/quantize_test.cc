@@ -84,6 +84,74 @@ TEST_F(Quantize, EveryMethodKeepsTheBudgetAndUsesIt) {
   }
 }
 
+TEST_F(Quantize, SaysHowGoodThePlanIsAndKeepsIt) {
+  const Outcome outcome = quantize("out", {"--json", dir_ / "r.json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const Json r = read_json(dir_ / "r.json")["result"], plan = read_json(dir_ / "out/plan.json");
+  EXPECT_THAT(outcome.out, testing::AllOf(HasSubstr("\ncertificate   predicted "), HasSubstr(" of at most "),
+                                          HasSubstr("\nguard         held-out loss search "), HasSubstr(" is written"),
+                                          HasSubstr("\nlayer 5       blocks by bits  ")));
+  EXPECT_EQ(plan["certificate"], r["certificate"]);
+  EXPECT_LE(r["certificate"]["predicted"], r["certificate"]["bound"]);
+  double least = 1e9;
+  for (const char* method : {"search", "uniform", "matrix"}) {
+    least = std::min(least, r["guard"]["plans"][method]["heldout_loss"].get<double>());
+  }
+  EXPECT_EQ(r["guard"]["plans"][r["guard"]["written"].get<std::string>()]["heldout_loss"], least);
+  EXPECT_EQ(r["heldout_kl"], least);
+  EXPECT_GT(r["guard"]["seconds"], 0.0);
+  EXPECT_EQ(plan["guard"]["plans"], r["guard"]["plans"]);
+  // Every block of 64 x 128 of the 6 layers is counted once.
+  ASSERT_EQ(r["histogram"].size(), 6U);
+  int64_t blocks = 0;
+  for (const Json& layer : r["histogram"]) {
+    ASSERT_EQ(layer["blocks_by_bits"].size(), 8U);
+    for (const Json& n : layer["blocks_by_bits"]) blocks += n.get<int64_t>();
+  }
+  EXPECT_EQ(blocks, 4'128'768 / (64 * 128));
+}
+
+TEST_F(Quantize, WithoutAGuardThereIsNoComparison) {
+  const Outcome outcome = quantize("out", {"--no-guard", "--json", dir_ / "r.json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, testing::Not(HasSubstr("guard")));
+  EXPECT_FALSE(read_json(dir_ / "r.json")["result"].contains("guard"));
+}
+
+TEST_F(Quantize, GivenWidthsStayAndAreKeptInThePlan) {
+  const std::vector<std::string> rules = {"--tensor-type", "down_proj=3", "--tensor-type", "0[.]mlp[.]down_proj=5",
+                                          "--tensor-type", "k_proj=none", "--ignore",      "v_proj"};
+  for (const char* method : {"search", "uniform", "matrix", "threshold", "random"}) {
+    std::vector<std::string> more = {"--method", method, "--json", dir_ / "r.json"};
+    more.insert(more.end(), rules.begin(), rules.end());
+    const Outcome outcome = quantize(method, more);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    // By hand: of 42 layers with 4,128,768 weights, 12 of 256 x 128 stay dense.
+    EXPECT_THAT(outcome.out, testing::AllOf(HasSubstr("30 linear layers, 3,735,552 weights"),
+                                            HasSubstr("left dense    12 more linear layers"),
+                                            HasSubstr("5 linear layers at 3 bits"), HasSubstr("1 linear layers at 5")));
+    const Json r = read_json(dir_ / "r.json")["result"];
+    EXPECT_LE(r["quantized_bytes"], r["budget_bytes"]);
+    EXPECT_EQ(r["budget_bytes"], 3'735'552 * 5 / 16);  // 2.5 bits
+    const Json plan = read_json(dir_ / (std::string(method) + "/plan.json"));
+    EXPECT_EQ(plan["tensor_type"], (Json{"down_proj=3", "0[.]mlp[.]down_proj=5", "k_proj=none"}));
+    EXPECT_EQ(plan["ignore"], Json{"v_proj"});
+    EXPECT_EQ(plan["linears"].size(), 30U);
+  }
+  // The plan alone says which layers stay dense.
+  const Outcome again = quantize("again", {"--plan", dir_ / "search/plan.json"});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("30 linear layers, 3,735,552 weights"));
+  EXPECT_EQ(weights("again"), weights("search"));
+}
+
+TEST_F(Quantize, OneValueFollowsIgnore) {
+  std::vector<std::string> all = arguments("out", {"--dry-run"});
+  all.erase(all.begin() + 1);
+  all.insert(all.begin() + 1, {"--ignore", "v_proj", test::demo_model().string()});
+  EXPECT_EQ(run_program(all).exit_code, 0);
+}
+
 TEST_F(Quantize, TargetSizeIsTheSizeOfTheWeightFile) {
   const Outcome outcome = quantize("out", {"--target-size", "3.5M", "--method", "uniform"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;

@@ -79,7 +79,7 @@ TEST_F(TinySearch, ReportsTheLossOfTheWidthsThatItGives) {
 TEST_F(TinySearch, EndsNoWorseThanItStartsAndKeepsOnlyWhatHelps) {
   for (const Method method : {Method::kSearch, Method::kMatrix}) {
     std::vector<SearchState> states;
-    const SearchResult result = run({.method = method, .max_iterations = 12}, 4.5, nullptr,
+    const SearchResult result = run({.method = method, .max_iterations = 12, .guard = false}, 4.5, nullptr,
                                     [&](const SearchState& state) { states.push_back(state); });
     ASSERT_GE(states.size(), 2U);
     ASSERT_FALSE(result.trace.empty());
@@ -100,7 +100,7 @@ TEST_F(TinySearch, EndsNoWorseThanItStartsAndKeepsOnlyWhatHelps) {
 TEST_F(TinySearch, BeatsRandomWidthsOfTheSameBudget) {
   const CalibSet calib = split_calibration(random_sequences(32, 20, 1), "test");
   const auto loss = [&](Method method) {
-    const SearchOptions options{.method = method, .max_iterations = 15};
+    const SearchOptions options{.method = method, .max_iterations = 15, .guard = false};
     const int64_t budget = budget_from_bpw(layers_, 4.5);
     return search_plan(checkpoint_, config_, layers_, group_quantizer("rtn"), calib, budget, options, silent_log())
         .heldout_loss;
@@ -135,7 +135,7 @@ TEST_F(TinySearch, DrawsRandomWidthsBySeed) {
 TEST_F(TinySearch, GoesOnFromAnySavedStateToTheSameResult) {
   for (const Reorder reorder : {Reorder::kNone, Reorder::kBoth}) {
     // A slice of three of six sequences, so that iterations differ in their gradients.
-    const SearchOptions options{.reorder = reorder, .max_iterations = 8, .slice = 3};
+    const SearchOptions options{.reorder = reorder, .max_iterations = 8, .slice = 3, .guard = false};
     std::vector<SearchState> states;
     const SearchResult whole = run(options, 4.5, nullptr, [&](const SearchState& s) { states.push_back(s); });
     ASSERT_GE(states.size(), 5U);
@@ -171,9 +171,43 @@ TEST_F(TinySearch, CanFollowTheCrossEntropy) {
   const SearchResult result = run({.loss = LossKind::kCe, .max_iterations = 4}, 4.5, nullptr,
                                   [&](const SearchState& s) { states.push_back(s); });
   EXPECT_LE(result.heldout_loss, states[0].heldout);
+  ASSERT_TRUE(result.certificate);
   EXPECT_GT(result.heldout_loss, 1.0);  // nats of next-token loss, not a divergence
   EXPECT_GT(result.heldout_kl, 0.0);
   EXPECT_NE(result.heldout_kl, result.heldout_loss);
+}
+
+TEST_F(TinySearch, CertifiesTheWidthsThatItGives) {
+  for (const Method method : {Method::kSearch, Method::kMatrix}) {
+    const SearchOptions options{.method = method, .max_iterations = 5, .slice = 3, .guard = false};
+    const SearchResult result = run(options);
+    ASSERT_TRUE(result.certificate);
+    // The same gradient by hand: slice 5 of three sequences each, in a part of six, is sequences 3 to 5.
+    ASSERT_EQ(result.trace.size(), 5U);
+    const std::vector<Sequence> slice(calib_.gradient.begin() + 3, calib_.gradient.end());
+    QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, result.order), layers_,
+                             group_quantizer("rtn"));
+    for (size_t i = 0; i < result.widths.size(); ++i) weights.set_bits(i, result.widths[i]);
+    const DenseWeights plain(checkpoint_, config_);
+    const PassResult scores = gradient_pass(weights, slice, reference_hidden(plain, slice), {});
+    std::vector<UnitMoves> units;
+    for (size_t i = 0; i < layers_.items.size(); ++i) {
+      UnitMoves sum;
+      for (size_t b = 0; b < result.widths[i].size(); ++b) {
+        const UnitMoves m = block_moves(scores.linears[i].blocks[b], Score::kExact, layers_.items[i].grid,
+                                        static_cast<int64_t>(b), result.widths[i][b]);
+        if (method == Method::kSearch) units.push_back(m);
+        sum = {sum.gain_up + m.gain_up, sum.harm_down + m.harm_down, sum.bytes_up + m.bytes_up,
+               sum.bytes_down + m.bytes_down};
+      }
+      if (method == Method::kMatrix) units.push_back(sum);
+    }
+    const int64_t free_bytes = budget_from_bpw(layers_, 4.5) - result.bytes;
+    EXPECT_EQ(result.certificate->bound, certify(units, free_bytes).bound);
+    EXPECT_EQ(result.certificate->predicted, certify(units, free_bytes).predicted);
+    EXPECT_GT(result.certificate->bound, 0.0);
+    EXPECT_LE(result.certificate->predicted, result.certificate->bound);
+  }
 }
 
 TEST_F(TinySearch, ReadsTheStatisticsThatItWrote) {

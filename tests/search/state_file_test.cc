@@ -64,8 +64,8 @@ TEST_F(SearchStateFile, IsNotUsedForOtherInputsOrWhenAbsent) {
 
 TEST_F(SearchStateFile, IsRefusedWhenMalformed) {
   for (const char* text :
-       {"{", "{}", R"({"format":"scalebits-search-state","version":1})", R"({"format":"x","version":1})",
-        R"({"format":"scalebits-search-state","version":1,"fingerprint":"print","iteration":"one"})"}) {
+       {"{", "{}", R"({"format":"scalebits-search-state","version":2})", R"({"format":"x","version":1})",
+        R"({"format":"scalebits-search-state","version":2,"fingerprint":"print","iteration":"one"})"}) {
     std::ofstream(path_, std::ios::trunc) << text;
     EXPECT_THAT(error_text<FormatError>([&] { (void)load("print"); }), HasSubstr("search.json")) << text;
   }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What quantize works on, before any work is done: the layers, their bytes and the memory that it takes.
+#include <algorithm>
+#include <charconv>
+
+#include "cli/quantize_job.h"
+#include "scalebits/base/errors.h"
+#include "scalebits/base/parallel.h"
+
+namespace scalebits::cli {
+
+int64_t parse_size(const std::string& text, const char* flag) {
+  static const std::pair<const char*, double> kSuffixes[] = {{"", 1},        {"B", 1},          {"k", 1e3},
+                                                             {"K", 1e3},     {"M", 1e6},        {"G", 1e9},
+                                                             {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}};
+  double value = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  std::string suffix(rest, text.data() + text.size());
+  if (suffix.size() > 1 && suffix.back() == 'B') suffix.pop_back();
+  for (const auto& [name, factor] : kSuffixes) {
+    const double bytes = value * factor;
+    if (error == std::errc() && suffix == name && bytes > 0 && bytes < 9e18) return static_cast<int64_t>(bytes);
+  }
+  fail<InvalidArgument>(flag, "got \"{}\", expected a size such as 3.2G, 800M or 2.5Gi.", text);
+}
+
+void QuantizeJob::find_layers() {
+  if (!plan_) {
+    std::vector<TypeRule> rules;
+    for (const std::string& text : o_.tensor_type) rules.push_back(parse_type_rule(text));
+    layers_ = find_quantized_layers(config_, spec_, o_.ignore, rules);
+    return;
+  }
+  if (!o_.ignore.empty() || !o_.tensor_type.empty()) {
+    fail<InvalidArgument>(o_.ignore.empty() ? "--tensor-type" : "--ignore",
+                          "got it beside --plan, expected one of the two: a plan already says which layers stay dense "
+                          "and how wide the others are.");
+  }
+  layers_ = find_quantized_layers(config_, spec_);
+  std::erase_if(layers_.items, [&](const QuantizedLayers::Item& item) {
+    return std::none_of(plan_->linears.begin(), plan_->linears.end(),
+                        [&](const LinearPlan& linear) { return linear.name == item.name; });
+  });
+  if (layers_.items.size() == plan_->linears.size() && !layers_.items.empty()) return;
+  fail<FormatError>(o_.plan,
+                    "linears: got {} of which {} are linear layers of {}, expected all. Is it another model's?",
+                    plan_->linears.size(), layers_.items.size(), o_.model);
+}
+
+Plan QuantizeJob::uniform_plan(int bits) const {
+  Plan plan;
+  plan.spec = spec_;
+  for (const auto& item : layers_.items) {
+    plan.linears.push_back({item.name,
+                            item.grid,
+                            std::vector<uint8_t>(static_cast<size_t>(item.grid.n_blocks()),
+                                                 static_cast<uint8_t>(item.bits_or_fixed(bits))),
+                            {},
+                            {}});
+  }
+  return plan;
+}
+
+int64_t QuantizeJob::dense_bytes() const {
+  // Headers are taken at their longest, so the file can only be smaller.
+  const PackedSize widest = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits));
+  return widest.file_bytes - widest.quantized_bytes;
+}
+
+void QuantizeJob::set_budget() {
+  if (plan_) {
+    budget_ = plan_->bytes();
+  } else if (!o_.target_size.empty()) {
+    const int64_t target = parse_size(o_.target_size, "--target-size");
+    budget_ = target - dense_bytes();
+    check_reachable(layers_, budget_,
+                    fmt::format("--target-size {} less {} bytes that stay dense", o_.target_size, dense_bytes()));
+  } else {
+    budget_ = budget_from_bpw(layers_, o_.target_bpw);
+  }
+}
+
+void QuantizeJob::plan_memory() {
+  const int64_t slice = std::min(search_.slice, o_.nsamples);
+  memory_ = estimate_memory(config_, layers_, o_.nsamples, slice, seqlen_, num_threads());
+  if (!o_.max_ram.empty()) {
+    const int64_t limit = parse_size(o_.max_ram, "--max-ram");
+    if (memory_.fixed_bytes > limit) {
+      fail<InvalidArgument>("--max-ram", "got {}, expected at least {} for this model, --nsamples and --seqlen.",
+                            o_.max_ram, gigabytes(memory_.fixed_bytes));
+    }
+    search_.pass.activation_bytes = limit - memory_.fixed_bytes;
+  }
+  memory_.activation_bytes = memory_.activation_bytes <= search_.pass.activation_bytes ? memory_.activation_bytes : 0;
+  search_.pass.spill_dir = work_;
+}
+
+}  // namespace scalebits::cli
