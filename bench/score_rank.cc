@@ -55,7 +55,8 @@ class Ranking {
   void print(int bits, size_t n_blocks) {
     Widths widths = uniform_widths(layers_, bits);
     for (size_t i = 0; i < widths.size(); ++i) weights_.set_bits(i, widths[i]);
-    const PassResult scores = gradient_pass(weights_, sequences_, reference_, {});
+    const PassResult scores =
+        sensitivity_pass(weights_, sequences_, reference_, {}, static_cast<int64_t>(sequences_.size()));
     const double before = loss();
     for (const BlockRef& ref : draw_blocks(layers_, n_blocks)) {
       std::string line;

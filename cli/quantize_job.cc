@@ -106,11 +106,11 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
-  search_.stats_fingerprint =
-      hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} ignore{} types{}", fingerprint_, calib.hash,
-                           floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer,
-                           o_.loss, search_.slice, search_.method == Method::kThreshold ? "fp" : "floor",
-                           fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|")));
+  search_.stats_fingerprint = hash_hex(
+      fmt::format("{} {} {} {}x{} g{} {} {} {}+{} {} ignore{} types{}", fingerprint_, calib.hash,
+                  floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.loss,
+                  search_.slice, search_.fisher_slice, search_.method == Method::kThreshold ? "fp" : "floor",
+                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|")));
   const auto state = resume_state(fingerprint);
   result = search_plan(checkpoint_, config_, layers_, group_quantizer(o_.quantizer), calib, budget_, search_, log_,
                        state ? &*state : nullptr, [&](const SearchState& s) {
@@ -141,7 +141,10 @@ std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const Calib
     weights.set_bits(i, plan.linears[i].bits);
   }
   CompensatedModel model = compensate(weights, plan, calib, search_.pass, log_);
-  print_line("compensated   held-out KL {:.5f} nats per token", model.heldout_kl);
+  const bool worse = !plan_ && model.heldout_kl >= heldout_kl.get<double>();
+  print_line("compensated   held-out KL {:.5f} nats per token{}", model.heldout_kl,
+             worse ? ": worse, so each group is rounded for itself (clip). More calibration text would help" : "");
+  if (worse) return {};
   heldout_kl = model.heldout_kl;
   return std::move(model.matrices);
 }
@@ -178,6 +181,8 @@ Json QuantizeJob::run() {
   if (is_compensated(plan.quantizer)) {
     ready = compensated(plan, calib, found["heldout_kl"]);
     extra["heldout_kl"] = found["heldout_kl"];
+    // With few tokens the Hessians fit the calibration text and nothing else; no plan says how it would be otherwise.
+    if (ready.empty()) plan.quantizer = "clip";
   }
   const PackedSize size = write_packed(checkpoint_, config_, plan, ready, extra, out.staging(), log_);
   out.commit();

@@ -19,9 +19,9 @@ struct QuantizeOptions {
   std::string model, output;
   double target_bpw = 0.0;
   std::string target_size, plan;
-  std::string block = "128x128";
+  std::string block = "32x128";
   int group_size = 128;
-  std::string method = "search", score = "exact", reorder = "both", quantizer = "clip", loss = "kl";
+  std::string method = "search", score = "exact", reorder = "both", quantizer = "gptq", loss = "kl";
   int64_t iterations = 30;
   std::vector<std::string> ignore, tensor_type;
   std::string calib = "self";
@@ -54,7 +54,8 @@ class QuantizeJob {
   [[nodiscard]] int64_t dense_bytes() const;
   CalibSet calibration();
   Plan search(const CalibSet& calib, SearchResult& result);
-  /// Rounds the model with error compensation. @param heldout_kl becomes that of what is packed
+  /// Rounds the model with error compensation; nothing, where that is worse on held-out text than what a search found.
+  /// @param heldout_kl of each group rounded for itself; becomes that of what is packed
   std::vector<PackedMatrix> compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl);
   [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
   std::optional<SearchState> resume_state(const std::string& fingerprint);

@@ -179,4 +179,28 @@ PassResult gradient_pass(const QuantizedWeights& weights, std::span<const Sequen
   return Pass(weights, sequences, reference, options).run();
 }
 
+PassResult sensitivity_pass(const QuantizedWeights& weights, std::span<const Sequence> sequences,
+                            std::span<const at::Tensor> reference, const PassOptions& options,
+                            int64_t fisher_sequences) {
+  PassResult result = gradient_pass(weights, sequences, reference, options);
+  PassOptions sampled = options;
+  sampled.loss = LossKind::kSampled;
+  const auto n = std::min(sequences.size(), static_cast<size_t>(fisher_sequences));
+  PassResult fisher = gradient_pass(weights, sequences.first(n), {}, sampled);
+  for (size_t i = 0; i < result.linears.size(); ++i) {
+    LinearSensitivity& to = result.linears[i];
+    LinearSensitivity& from = fisher.linears[i];
+    to.row_fisher = std::move(from.row_fisher);
+    to.col_fisher = std::move(from.col_fisher);
+    for (size_t b = 0; b < to.blocks.size(); ++b) {
+      const BlockSensitivity first_order = to.blocks[b];
+      to.blocks[b] = from.blocks[b];
+      to.blocks[b].up = first_order.up;
+      to.blocks[b].down = first_order.down;
+      to.blocks[b].restore = first_order.restore;
+    }
+  }
+  return result;
+}
+
 }  // namespace scalebits

@@ -62,4 +62,12 @@ struct PassResult {
 PassResult gradient_pass(const QuantizedWeights& weights, std::span<const Sequence> sequences,
                          std::span<const at::Tensor> reference, const PassOptions& options);
 
+/// gradient_pass, with every Fisher term (err, move, fisher, row_fisher, col_fisher) from a second pass over the first
+/// `fisher_sequences` of the sequences with targets drawn from the model itself (kSampled). The squares of the KL
+/// gradient are not the curvature of the loss: they fall with the KL, so at 3 bits and more they are far too small
+/// (bench/log/2026-11-22-score-rank.md).
+PassResult sensitivity_pass(const QuantizedWeights& weights, std::span<const Sequence> sequences,
+                            std::span<const at::Tensor> reference, const PassOptions& options,
+                            int64_t fisher_sequences);
+
 }  // namespace scalebits

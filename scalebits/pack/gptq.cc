@@ -12,8 +12,8 @@
 namespace scalebits {
 namespace {
 
-/// Shares of the mean diagonal that are added to it, tried in this order. GPTQ begins with 0.01; on models/demo-5m at 2.5
-/// bpw 0.1 is better by 3 % in KL (bench/log/2026-11-22-error-compensation.md).
+/// Shares of the mean diagonal that are added to it, tried in this order. GPTQ begins with 0.01; on models/demo-5m
+/// at 2.5 bpw 0.1 is better by 3 % in KL (bench/log/2026-11-22-error-compensation.md).
 constexpr double kDamping[] = {0.1, 0.3, 1.0};
 
 /// One row panel of a matrix: all its blocks from left to right.

@@ -8,16 +8,18 @@
 namespace scalebits {
 
 MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& layers, int64_t sequences, int64_t slice,
-                               int64_t length, int threads) {
+                               int64_t length, int threads, int64_t packed_bytes) {
   // libtorch and its libraries once loaded and used; measured.
   constexpr int64_t kProgram = int64_t{350} << 20;
   constexpr int64_t kMicrobatch = 4096, kLogitValues = int64_t{1} << 22;
-  int64_t layer = 0, widest = 0, taps = 0;
+  int64_t layer = 0, widest = 0, taps = 0, hessians = 0, largest = 0;
   for (const Proj p : kProjections) {
     const LinearShape s = linear_shape(c, p);
     layer += s.out_features * s.in_features;
     widest = std::max(widest, s.out_features * s.in_features);
     taps += s.out_features + s.in_features;
+    hessians += s.in_features * s.in_features;
+    largest = std::max(largest, s.in_features * s.in_features);
   }
   const int64_t positions = std::max<int64_t>(threads * length, std::min(kMicrobatch, slice * length));
   // Q(W) of a layer, the dense matrix it came from (stored, permuted), gradient and squares of the layer.
@@ -28,7 +30,11 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   const int64_t references = 4 * sequences * length * c.d_model;
   const int64_t streams = std::min<int64_t>(int64_t{1} << 30, 4 * sequences * length * c.d_model);
   const int64_t params = 3 * 4 * (n_weights(layers) / layers.items.front().grid.spec().group_size);
-  return {kProgram + weights + head + logits + microbatch + references + streams + params,
+  const int64_t searching = weights + params + references + streams;
+  // Q(W) of a layer, a matrix with its decoded form and errors, all Hessians of the layer and one that is factored.
+  const int64_t compensating =
+      packed_bytes == 0 ? 0 : packed_bytes + 4 * (layer + 4 * widest + hessians + largest) + references / 4 + streams;
+  return {kProgram + head + logits + microbatch + std::max(searching, compensating),
           4 * slice * length * c.d_model * c.n_layers};
 }
 

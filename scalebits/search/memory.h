@@ -12,8 +12,9 @@ struct MemoryEstimate {
   [[nodiscard]] int64_t total() const { return fixed_bytes + activation_bytes; }
 };
 
+/// @param packed_bytes  of the matrices that error compensation holds until they are written; 0 = it is not used
 /// @param sequences in all; @param slice of one gradient; @param length positions each; @param threads working at once
 MemoryEstimate estimate_memory(const ModelConfig& config, const QuantizedLayers& layers, int64_t sequences,
-                               int64_t slice, int64_t length, int threads);
+                               int64_t slice, int64_t length, int threads, int64_t packed_bytes);
 
 }  // namespace scalebits

@@ -28,8 +28,9 @@ UnitMoves block_moves(const BlockSensitivity& s, Score score, const BlockGrid& g
   if (bits > kMinBits) moves.bytes_down = grid.block_bytes(block, bits) - grid.block_bytes(block, bits - 1);
   switch (score) {
     case Score::kExact:
-      moves.gain_up = -s.up;
-      moves.harm_down = s.down + 0.5 * (s.err_down - s.err);
+      // The loss along the move to second order, curvature on the diagonal.
+      moves.gain_up = -s.up - 0.5 * s.move_up;
+      moves.harm_down = s.down + 0.5 * s.move_down;
       break;
     case Score::kPaper:
       // |g^T dw| ranks a block; a bit less is taken to cost what it would gain.

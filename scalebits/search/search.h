@@ -28,7 +28,8 @@ struct SearchOptions {
   LossKind loss = LossKind::kKl;
   Reorder reorder = Reorder::kBoth;
   int64_t max_iterations = 30;
-  int64_t slice = 24;  ///< sequences for one gradient
+  int64_t slice = 24;        ///< sequences for one gradient
+  int64_t fisher_slice = 8;  ///< of these, for the curvature
   uint64_t seed = 0;
   bool guard = true;  ///< method search: compare with uniform widths and one width per matrix, and give the best
   /// Sensitivities at the starting widths are read from here when the fingerprint fits, else measured and written here;

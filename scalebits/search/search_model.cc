@@ -78,7 +78,9 @@ PassResult SearchModel::measure(int64_t index) const {
     sequences.push_back(calib_.gradient[k]);
     if (pass.loss == LossKind::kKl) reference.push_back(gradient_reference_[k]);
   }
-  return gradient_pass(*weights_, sequences, reference, pass);
+  // A threshold is on the squared gradient itself.
+  if (options_.method == Method::kThreshold) return gradient_pass(*weights_, sequences, reference, pass);
+  return sensitivity_pass(*weights_, sequences, reference, pass, options_.fisher_slice);
 }
 
 }  // namespace scalebits

@@ -168,6 +168,33 @@ TEST(GradientPass, TokenWeightsAreMeanSquaresOfOutputGradients) {
       gradient_pass(c.weights, sequences, reference_hidden(*c.dense, sequences), {}).linears[0].token_weights.empty());
 }
 
+TEST(SensitivityPass, TakesMovesFromTheLossAndCurvatureFromDrawnTargets) {
+  QuantizedCase c;
+  c.draw_widths(1, 4, 3);
+  const std::vector<Sequence> sequences = random_sequences(3, 24, 2);
+  const std::vector<at::Tensor> reference = reference_hidden(*c.dense, sequences);
+  const PassResult both = sensitivity_pass(c.weights, sequences, reference, {.seed = 5}, 2);
+  const PassResult kl = gradient_pass(c.weights, sequences, reference, {.seed = 5});
+  const std::vector<Sequence> first(sequences.begin(), sequences.begin() + 2);
+  const PassResult drawn = gradient_pass(c.weights, first, {}, {.loss = LossKind::kSampled, .seed = 5});
+  EXPECT_EQ(both.loss, kl.loss);
+  for (size_t i = 0; i < both.linears.size(); ++i) {
+    EXPECT_EQ(both.linears[i].col_score, kl.linears[i].col_score);
+    EXPECT_EQ(both.linears[i].col_fisher, drawn.linears[i].col_fisher);
+    for (size_t b = 0; b < both.linears[i].blocks.size(); ++b) {
+      const BlockSensitivity &s = both.linears[i].blocks[b], &g = kl.linears[i].blocks[b],
+                             &f = drawn.linears[i].blocks[b];
+      EXPECT_EQ(s.up, g.up);
+      EXPECT_EQ(s.down, g.down);
+      EXPECT_EQ(s.restore, g.restore);
+      EXPECT_EQ(s.err, f.err);
+      EXPECT_EQ(s.move_up, f.move_up);
+      EXPECT_EQ(s.move_down, f.move_down);
+      EXPECT_NE(g.fisher, f.fisher);
+    }
+  }
+}
+
 /// No autograd on either side of this one: the loss itself, moved a little towards Q_{b+1} in one block.
 TEST(GradientPass, UpIsTheSlopeOfTheLossAlongTheMove) {
   QuantizedCase c;

@@ -20,17 +20,16 @@ class Quantize : public testing::Test {
  protected:
   /// Arguments of a run that takes about two seconds.
   [[nodiscard]] std::vector<std::string> arguments(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> all = {"quantize",   test::demo_model().string(),
-                                    "-o",         dir_ / out,
-                                    "--nsamples", "4",
-                                    "--seqlen",   "64",
-                                    "--block",    "64x128",
-                                    "--quiet"};
-    if (std::find(more.begin(), more.end(), "--iterations") == more.end()) all.insert(all.end(), {"--iterations", "2"});
-    if (std::find(more.begin(), more.end(), "--plan") == more.end() &&
-        std::find(more.begin(), more.end(), "--target-size") == more.end()) {
-      all.insert(all.end(), {"--target-bpw", "2.5"});
-    }
+    std::vector<std::string> all = {"quantize", test::demo_model().string(), "-o", dir_ / out, "--quiet"};
+    const auto given = [&](const char* flag) { return std::find(more.begin(), more.end(), flag) != more.end(); };
+    const auto unless_given = [&](const char* flag, const char* value) {
+      if (!given(flag)) all.insert(all.end(), {flag, value});
+    };
+    unless_given("--nsamples", "4");
+    unless_given("--seqlen", "64");
+    unless_given("--block", "64x128");
+    unless_given("--iterations", "2");
+    if (!given("--plan") && !given("--target-size")) all.insert(all.end(), {"--target-bpw", "2.5"});
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -71,6 +70,35 @@ TEST_F(Quantize, SameBytesForOneAndTwoThreadsAndFromItsOwnPlan) {
   first.erase("trace");  // holds seconds
   second.erase("trace");
   EXPECT_EQ(first, second);
+}
+
+TEST_F(Quantize, ErrorCompensationLowersTheHeldOutLossAndRepeatsItself) {
+  // Enough tokens for Hessians of 128 and 640 channels.
+  const auto with = [&](const std::string& out, std::vector<std::string> more) {
+    more.insert(more.end(), {"--nsamples", "16", "--seqlen", "256", "--json", dir_ / (out + ".json")});
+    const Outcome outcome = quantize(out, more);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return read_json(dir_ / (out + ".json"))["result"];
+  };
+  const Json clip = with("clip", {"--quantizer", "clip"}), gptq = with("gptq", {});
+  EXPECT_LT(gptq["heldout_kl"], 0.95 * clip["heldout_kl"].get<double>());
+  EXPECT_EQ(gptq["quantized_bytes"], clip["quantized_bytes"]);
+  EXPECT_EQ(read_json(dir_ / "gptq/plan.json")["heldout_kl"], gptq["heldout_kl"]);
+  EXPECT_EQ(run_program({"verify", dir_ / "gptq"}).exit_code, 0);
+  with("again", {"--plan", dir_ / "gptq/plan.json", "--threads", "1"});
+  EXPECT_EQ(weights("gptq"), weights("again"));
+}
+
+TEST_F(Quantize, ErrorCompensationThatOverfitsIsNotWritten) {
+  // 3 x 64 tokens for 640 channels.
+  const Outcome outcome = quantize("gptq", {"--json", dir_ / "gptq.json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("worse"));
+  ASSERT_EQ(quantize("clip", {"--quantizer", "clip", "--json", dir_ / "clip.json"}).exit_code, 0);
+  EXPECT_EQ(weights("gptq"), weights("clip"));
+  EXPECT_EQ(read_json(dir_ / "gptq.json")["result"]["heldout_kl"],
+            read_json(dir_ / "clip.json")["result"]["heldout_kl"]);
+  EXPECT_EQ(read_json(dir_ / "gptq/plan.json")["quantizer"], "clip");
 }
 
 TEST_F(Quantize, EveryMethodKeepsTheBudgetAndUsesIt) {

@@ -142,12 +142,19 @@ TEST(ParseNames, KnowTheirNamesAndListThem) {
 }
 
 TEST(BlockMoves, FollowTheFormulasOfTheirScore) {
-  const BlockSensitivity s{.up = -0.3, .down = 0.2, .restore = -0.7, .err = 1.0, .err_up = 0.4, .err_down = 3.0};
+  const BlockSensitivity s{.up = -0.3,
+                           .down = 0.2,
+                           .restore = -0.7,
+                           .err = 1.0,
+                           .err_up = 0.4,
+                           .err_down = 3.0,
+                           .move_up = 0.1,
+                           .move_down = 0.8};
   // 16 x 32, groups of 32: one more bit is 64 bytes of codes and 16 zero points a bit wider, 2 bytes.
   const BlockGrid grid(16, 32, {16, 32, 32});
   const UnitMoves exact = block_moves(s, Score::kExact, grid, 0, 3);
-  EXPECT_DOUBLE_EQ(exact.gain_up, 0.3);
-  EXPECT_DOUBLE_EQ(exact.harm_down, 0.2 + 0.5 * (3.0 - 1.0));
+  EXPECT_DOUBLE_EQ(exact.gain_up, 0.3 - 0.5 * 0.1);
+  EXPECT_DOUBLE_EQ(exact.harm_down, 0.2 + 0.5 * 0.8);
   EXPECT_EQ(exact.bytes_up, 66);
   EXPECT_EQ(exact.bytes_down, 66);
   const UnitMoves paper = block_moves(s, Score::kPaper, grid, 0, 3);

@@ -189,7 +189,8 @@ TEST_F(TinySearch, CertifiesTheWidthsThatItGives) {
                              group_quantizer("rtn"));
     for (size_t i = 0; i < result.widths.size(); ++i) weights.set_bits(i, result.widths[i]);
     const DenseWeights plain(checkpoint_, config_);
-    const PassResult scores = gradient_pass(weights, slice, reference_hidden(plain, slice), {});
+    const PassResult scores =
+        sensitivity_pass(weights, slice, reference_hidden(plain, slice), {.seed = 5}, options.fisher_slice);
     std::vector<UnitMoves> units;
     for (size_t i = 0; i < layers_.items.size(); ++i) {
       UnitMoves sum;
