@@ -74,7 +74,9 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
       ->capture_default_str();
   command
       ->add_option("--quantizer", o.quantizer,
-                   "gptq: clip with error compensation; clip: least squared error of each group; rtn: min-max")
+                   "gptq: clip, then rounded again with error compensation where held-out text agrees; clip: least "
+                   "squared error of "
+                   "each group; rtn: min-max")
       ->type_name("NAME")
       ->capture_default_str();
   command->add_option("--loss", o.loss, "kl: divergence from the full-precision model; ce: cross-entropy of the text")

@@ -187,6 +187,8 @@ Json QuantizeJob::run() {
   const PackedSize size = write_packed(checkpoint_, config_, plan, ready, extra, out.staging(), log_);
   out.commit();
   if (!plan_ && o_.work.empty()) fs::remove_all(work_);
+  std::error_code not_empty;  // holds a stopped search, which --plan does not end
+  if (plan_ && o_.work.empty()) fs::remove(work_, not_empty);
   print_packed(plan, size);
   Json record = {{"target_bpw", plan_ ? plan.bpw() : bpw_of(budget_)},
                  {"bpw", plan.bpw()},

@@ -87,6 +87,7 @@ TEST_F(Quantize, ErrorCompensationLowersTheHeldOutLossAndRepeatsItself) {
   EXPECT_EQ(run_program({"verify", dir_ / "gptq"}).exit_code, 0);
   with("again", {"--plan", dir_ / "gptq/plan.json", "--threads", "1"});
   EXPECT_EQ(weights("gptq"), weights("again"));
+  EXPECT_FALSE(fs::exists(dir_ / "again.work"));
 }
 
 TEST_F(Quantize, ErrorCompensationThatOverfitsIsNotWritten) {
