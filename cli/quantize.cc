@@ -44,7 +44,11 @@ void add_budget_flags(CLI::App* command, QuantizeOptions& o) {
                    "Bytes of all weight files together, with suffix k, M, G (powers of 1000) or Ki, Mi, Gi; never "
                    "exceeded")
       ->type_name("SIZE");
-  budget->add_option("--plan", o.plan, "Apply a plan.json made before for the same model; no search")
+  budget
+      ->add_option("--plan", o.plan,
+                   "Apply a plan.json made before for the same model; no search. A plan of quantizer gptq calibrates "
+                   "again: give "
+                   "the same calibration flags for the same bytes")
       ->type_name("FILE");
   budget->require_option(1);
 }

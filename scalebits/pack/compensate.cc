@@ -17,6 +17,8 @@ namespace {
 /// Positions whose inputs are held at once while a Hessian is summed.
 constexpr int64_t kMicrobatchPositions = 4096;
 constexpr int64_t kTileRows = 128;
+/// Sequences of one backward pass, as in the search.
+constexpr int64_t kSlice = 24;
 
 class Compensation {
  public:
@@ -120,12 +122,22 @@ class Compensation {
     PassOptions sampled = pass_;
     sampled.loss = LossKind::kSampled;
     sampled.token_weights = true;
-    PassResult result = gradient_pass(weights_, calib_.gradient, {}, sampled);
-    for (LinearSensitivity& linear : result.linears) {
-      const at::Tensor mean = at::cat(linear.token_weights).mean();
-      std::vector<at::Tensor>& roots = root_weights_.emplace_back();
-      for (const at::Tensor& s : linear.token_weights) {
-        roots.push_back(mean.item<float>() > 0 ? (s / mean).sqrt().unsqueeze(1) : at::ones({s.size(0), 1}));
+    root_weights_.resize(weights_.layers().items.size());
+    // Slice by slice: a pass keeps the inputs of every layer for all of its sequences.
+    for (int64_t first = 0; first < n_gradient(); first += kSlice) {
+      const auto n = static_cast<size_t>(std::min(kSlice, n_gradient() - first));
+      const PassResult result =
+          gradient_pass(weights_, std::span(calib_.gradient).subspan(static_cast<size_t>(first), n), {}, sampled);
+      for (size_t i = 0; i < root_weights_.size(); ++i) {
+        const std::vector<at::Tensor>& of_slice = result.linears[i].token_weights;
+        root_weights_[i].insert(root_weights_[i].end(), of_slice.begin(), of_slice.end());
+      }
+      ++sampled.seed;
+    }
+    for (std::vector<at::Tensor>& weights : root_weights_) {
+      const at::Tensor mean = at::cat(weights).mean();
+      for (at::Tensor& s : weights) {
+        s = mean.item<float>() > 0 ? (s / mean).sqrt().unsqueeze(1) : at::ones({s.size(0), 1});
       }
     }
   }

@@ -99,7 +99,8 @@ std::optional<SearchState> load_search_state(const std::filesystem::path& path, 
   const std::string where = path.string();
   try {
     if (json.at("format") != kFormat || json.at("version") != kVersion) {
-      fail<FormatError>(where, "format: expected \"{}\" version {}", kFormat, kVersion);
+      fail<FormatError>(where, "format: expected \"{}\" version {}. Remove it or use --resume never.", kFormat,
+                        kVersion);
     }
     if (json.at("fingerprint").get<std::string>() != fingerprint) {
       why = where + " was written for another model, calibration text, budget or option";
