@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "scalebits/base/half.h"
 #include "scalebits/base/rng.h"
 #include "scalebits/format/packed.h"
+#include "scalebits/format/scale.h"
 
 namespace scalebits::bench {
 
@@ -28,7 +28,7 @@ inline PackedMatrix random_matrix(BlockGrid grid, int bits) {
     const int64_t n_rows = grid.rows(block / grid.col_blocks()).count;
     std::vector<uint8_t> codes(static_cast<size_t>(n_rows * grid.cols(col_block).count));
     for (uint8_t& code : codes) code = static_cast<uint8_t>(rng.below(1U << bits));
-    const GroupParams params = {.scale = float_to_f16(0.01F), .zero = 1};
+    const GroupParams params = {.scale = nearest_scale(0.01F), .zero = 1};
     matrix.set_block(block, codes,
                      std::vector<GroupParams>(static_cast<size_t>(n_rows * grid.groups(col_block)), params));
   }

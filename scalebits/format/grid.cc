@@ -56,7 +56,7 @@ int64_t BlockGrid::zero_bytes(int64_t block, int bits) const {
 }
 
 int64_t BlockGrid::scale_bytes(int64_t block) const {
-  return rows(block / col_blocks()).padded * groups(block % col_blocks()) * 2;
+  return rows(block / col_blocks()).padded * groups(block % col_blocks());
 }
 
 int64_t BlockGrid::block_bytes(int64_t block, int bits) const {

@@ -114,8 +114,7 @@ void PackedMatrix::set_block(int64_t block, std::span<const uint8_t> codes, std:
   SCALEBITS_CHECK(static_cast<int64_t>(codes.size()) == at.rows.count * at.cols.count);
   SCALEBITS_CHECK(static_cast<int64_t>(params.size()) == at.rows.count * at.groups);
   for (const uint8_t code : codes) SCALEBITS_CHECK(code >> at.bits == 0);
-  for (const GroupParams& p : params)
-    SCALEBITS_CHECK(p.zero >> zero_bits(at.bits) == 0 && (p.scale & 0x7c00) != 0x7c00);
+  for (const GroupParams& p : params) SCALEBITS_CHECK(p.zero >> zero_bits(at.bits) == 0);
 
   uint8_t* code_out = codes_.data() + at.codes;
   uint8_t* scale_out = scales_.data() + at.scales;
@@ -140,11 +139,10 @@ void PackedMatrix::set_block(int64_t block, std::span<const uint8_t> codes, std:
     }
     for (int64_t group = 0; group < at.groups; ++group, zero_out += zero_step) {
       std::array<uint8_t, kTileRows> fields{};
-      for (int64_t r = 0; r < kTileRows; ++r, scale_out += 2) {
+      for (int64_t r = 0; r < kTileRows; ++r) {
         const GroupParams p = r < n_rows ? params[static_cast<size_t>((top + r) * at.groups + group)] : GroupParams{};
         fields[static_cast<size_t>(r)] = p.zero;
-        scale_out[0] = static_cast<uint8_t>(p.scale & 0xff);
-        scale_out[1] = static_cast<uint8_t>(p.scale >> 8);
+        *scale_out++ = p.scale;
       }
       pack_fields(fields, zero_bits(at.bits), {zero_out, zero_step});
     }
@@ -181,9 +179,9 @@ void get_block(const PackedView& view, const PanelOffsets& panels, int64_t block
       const auto index = static_cast<size_t>(strip * at.groups + group);
       unpack_fields(view.zeros.subspan(static_cast<size_t>(at.zeros) + index * zero_step, zero_step),
                     zero_bits(at.bits), zeros);
-      const uint8_t* scale = view.scales.data() + at.scales + (static_cast<int64_t>(index) * kTileRows + r) * 2;
-      params[static_cast<size_t>(row * at.groups + group)] = {
-          .scale = static_cast<uint16_t>(scale[0] | (scale[1] << 8)), .zero = zeros[static_cast<size_t>(r)]};
+      const auto scale = static_cast<size_t>(at.scales + static_cast<int64_t>(index) * kTileRows + r);
+      params[static_cast<size_t>(row * at.groups + group)] = {.scale = view.scales[scale],
+                                                              .zero = zeros[static_cast<size_t>(r)]};
     }
   }
 }

@@ -11,11 +11,11 @@
 
 namespace scalebits {
 
-/// Scale and zero point of one group: weight = f16(scale) * (code - zero * zero_unit(bits)). The product is exact in
-/// f32 (11 + 10 significant bits), so every implementation decodes the same floats.
+/// Scale and zero point of one group: weight = scale_value(scale) * (code - zero * zero_unit(bits)). The product is
+/// exact in f32 (4 + 10 significant bits), so every implementation decodes the same floats.
 struct GroupParams {
-  uint16_t scale = 0;  ///< IEEE half, finite
-  uint8_t zero = 0;    ///< zero_bits(bits) bits
+  uint8_t scale = 0;  ///< format/scale.h
+  uint8_t zero = 0;   ///< zero_bits(bits) bits
   bool operator==(const GroupParams&) const = default;
 };
 
@@ -24,7 +24,7 @@ struct PackedView {
   BlockGrid grid;
   std::span<const uint8_t> bits;  ///< [n_blocks], 1..8
   std::span<const uint8_t> codes;
-  std::span<const uint8_t> scales;  ///< f16 little endian; bytes, because a mapped file need not align them
+  std::span<const uint8_t> scales;
   std::span<const uint8_t> zeros;
 };
 

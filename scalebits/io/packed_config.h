@@ -13,7 +13,7 @@ namespace scalebits {
 
 inline constexpr const char* kQuantMethod = "scalebits";
 /// Raised when a reader of the former version would read wrong weights.
-inline constexpr int kPackedVersion = 1;
+inline constexpr int kPackedVersion = 2;
 
 struct PackedConfig {
   int version = kPackedVersion;

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 
-#include "scalebits/base/half.h"
 #include "scalebits/format/codes.h"
 #include "scalebits/format/grid.h"
+#include "scalebits/format/scale.h"
 #include "scalebits/kernels/kernels.h"
 
 namespace scalebits::reference {
@@ -37,10 +37,10 @@ void for_each_tile(const PackedPanels& w, int64_t panel, const Visit& visit) {
         std::array<uint8_t, kTileRows> fields;
         unpack_fields({zeros, zero_bytes}, zero_bits(bits), fields);
         for (size_t r = 0; r < kTileRows; ++r) {
-          scale[r] = f16_to_float(static_cast<uint16_t>(scales[2 * r] | (scales[2 * r + 1] << 8)));
+          scale[r] = scale_value(scales[r]);
           zero[r] = static_cast<float>(fields[r]) * zero_unit(bits);
         }
-        scales += 2 * kTileRows;
+        scales += kTileRows;
         zeros += zero_bytes;
         const int64_t end_group = std::min<int64_t>(group + w.group_size, end_col);
         for (int64_t col = group; col < end_group; col += kTileCols) {

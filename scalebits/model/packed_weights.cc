@@ -33,7 +33,7 @@ PackedView PackedWeights::view(int64_t layer, Proj p) const {
   view.grid = BlockGrid(shape.out_features, shape.in_features, packed_.spec);
   view.bits = stream(checkpoint(), name + ".bits", DType::kU8);
   view.codes = stream(checkpoint(), name + ".codes", DType::kU8);
-  view.scales = stream(checkpoint(), name + ".scales", DType::kF16);
+  view.scales = stream(checkpoint(), name + ".scales", DType::kU8);
   view.zeros = stream(checkpoint(), name + ".zeros", DType::kU8);
   return view;
 }

@@ -57,7 +57,7 @@ std::vector<TensorSpec> packed_specs(const LinearPlan& linear) {
   }
   return {{linear.name + ".codes", DType::kU8, {codes}},
           {linear.name + ".bits", DType::kU8, {linear.grid.row_blocks(), linear.grid.col_blocks()}},
-          {linear.name + ".scales", DType::kF16, {scales / 2}},
+          {linear.name + ".scales", DType::kU8, {scales}},
           {linear.name + ".zeros", DType::kU8, {zeros}}};
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scale and zero point of least squared error: a coarse search over shrunken ranges, then least squares for fixed
-// codes.
+// Scale and zero point of least squared error: a storable scale is one of few, so all that can be best are tried.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 
-#include "scalebits/base/half.h"
+#include "scalebits/format/scale.h"
 #include "scalebits/quantize/clip_sums.h"
 #include "scalebits/quantize/fit.h"
 
@@ -13,18 +13,15 @@ namespace scalebits {
 namespace {
 
 /// Beyond this the squares of the search would overflow f32. No such weight can be represented anyway: the largest
-/// decoded value is 65504 * 255.
+/// decoded value is 960 * 255.
 constexpr float kLargestSearched = 1e15F;
 
-/// Shares of the min-max range that are tried: kShrinks of them, evenly from kLeastShare[bits] to kMostShare. The lower
-/// ends cover the best share of Gaussian and of heavy-tailed (Student t, 4 degrees of freedom) groups of 128. Eight
-/// shares with three zeros each come within 0.3 % of an exhaustive search's error up to 6 bits and within 3 % at 7 and
-/// 8 (docs/format.md, "Block quantizers"); twelve shares gain less than 0.3 %, one zero instead of three loses 2 to 5
-/// %.
-constexpr int kShrinks = 8;
+/// Every storable scale from kLeastShare[bits] to kMostShare of the min-max range's is tried. The lower ends cover the
+/// best share of Gaussian and of heavy-tailed (Student t, 4 degrees of freedom) groups of 128.
 constexpr std::array<float, 9> kLeastShare = {0, 0.2F, 0.35F, 0.5F, 0.7F, 0.85F, 0.92F, 0.96F, 0.98F};
 constexpr float kMostShare = 1.02F;
-constexpr int kRefinements = 3;
+/// Steps of the zero point after that. It moves by half a step at most in each; more than two are rare.
+constexpr int kZeroSteps = 4;
 
 class Search {
  public:
@@ -32,54 +29,27 @@ class Search {
       : group_(group), sums_(sums), bits_(bits), top_(static_cast<float>((1 << bits) - 1)) {}
 
   /// Tries `scale` with the zero fields `zero` and its two neighbours; keeps the best of all tries.
-  void try_three(uint16_t scale, int zero) noexcept {
+  void try_three(uint8_t scale, int zero) noexcept {
     const int last = (1 << zero_bits(bits_)) - 1;
     // At an end of the field the neighbour beyond it becomes a harmless repetition.
     const std::array<int, 3> fields = {zero, zero > 0 ? zero - 1 : zero, zero < last ? zero + 1 : zero};
-    Steps steps = steps_of(scale, zero);
+    const float unit = scale_value(scale);
+    Steps steps = {.inverse = 1 / unit, .zeros = {}, .top = top_};
     for (size_t z = 0; z < 3; ++z) steps.zeros[z] = static_cast<float>(fields[z]) * zero_unit(bits_);
     std::array<float, 3> errors;
     sums_.errors(group_, steps, errors.data());
-    const float unit = f16_to_float(scale);
     for (size_t z = 0; z < 3; ++z) {
       keep({.scale = scale, .zero = static_cast<uint8_t>(fields[z])}, errors[z] * unit * unit);
-    }
-  }
-
-  /// Alternates codes and least squares from the best so far, as long as that helps.
-  void refine() noexcept {
-    GroupParams at = best_;
-    for (int round = 0; round <= kRefinements; ++round) {
-      Moments m;
-      sums_.moments(group_, steps_of(at.scale, at.zero), &m);
-      const float unit = f16_to_float(at.scale);
-      if (round > 0 && !keep(at, m.ee * unit * unit)) return;
-      const GroupParams next = least_squares(at, m);
-      if (next == at) return;
-      at = next;
     }
   }
 
   [[nodiscard]] GroupParams best() const { return best_; }
 
  private:
-  [[nodiscard]] Steps steps_of(uint16_t scale, int zero) const {
-    return {
-        .inverse = 1 / f16_to_float(scale), .zeros = {static_cast<float>(zero) * zero_unit(bits_), 0, 0}, .top = top_};
-  }
-
-  bool keep(GroupParams params, float error) noexcept {
-    if (!(error < least_)) return false;
+  void keep(GroupParams params, float error) noexcept {
+    if (!(error < least_)) return;
     least_ = error;
     best_ = params;
-    return true;
-  }
-
-  /// The best scale for the codes that `at` gives, its zero kept: with w = scale * (d + e), sum k (d + e - a d)^2 is
-  /// least at a = 1 + sum(k e d) / sum(k d d). (Solving for the zero as well gains nothing after try_three: measured.)
-  [[nodiscard]] static GroupParams least_squares(GroupParams at, const Moments& m) noexcept {
-    const float a = m.dd > 0 ? 1 + m.ed / m.dd : 1;
-    return a > 0 ? GroupParams{.scale = f16_scale(f16_to_float(at.scale) * a), .zero = at.zero} : at;
   }
 
   const GroupView& group_;
@@ -114,18 +84,19 @@ GroupParams fit_clip(std::span<const float> w, std::span<const float> importance
 
   Search search(group, sums, bits);
   search.try_three(start.scale, start.zero);
-  const float range = high - low;
-  for (int i = 0; i < kShrinks; ++i) {
-    const float step = (kMostShare - kLeastShare[static_cast<size_t>(bits)]) / (kShrinks - 1);
-    const float share = kMostShare - step * static_cast<float>(i);
-    const uint16_t scale = f16_scale(range * share / static_cast<float>((1 << bits) - 1));
-    search.try_three(scale, zero_field(-low * share / f16_to_float(scale), bits));
+  const auto top = static_cast<float>((1 << bits) - 1);
+  const float step = std::max((high - low) / top, std::numeric_limits<float>::min());
+  // The range shrinks towards 0, so its ends keep their proportion, and the zero its place.
+  const int zero = zero_field(-low / step, bits);
+  const int last = nearest_scale(step * kMostShare);
+  for (int field = nearest_scale(step * kLeastShare[static_cast<size_t>(bits)]); field <= last; ++field) {
+    search.try_three(static_cast<uint8_t>(field), zero);
   }
-  search.refine();
-  // The refined scale may favour another zero: worth 1 to 3 % of a weighted error at low widths.
-  const GroupParams refined = search.best();
-  search.try_three(refined.scale, refined.zero);
-  if (!(search.best() == refined)) search.refine();
+  for (int i = 0; i < kZeroSteps; ++i) {
+    const GroupParams before = search.best();
+    search.try_three(before.scale, before.zero);
+    if (search.best() == before) break;
+  }
   return search.best();
 }
 

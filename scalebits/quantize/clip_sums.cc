@@ -37,10 +37,10 @@ bool available() noexcept { return true; }
 
 constexpr std::array kTables = {
 #if defined(__x86_64__)
-    ClipSums{"avx512", avx512::available, avx512::sum_errors, avx512::sum_moments, avx512::find_range},
-    ClipSums{"avx2", avx2::available, avx2::sum_errors, avx2::sum_moments, avx2::find_range},
+    ClipSums{"avx512", avx512::available, avx512::sum_errors, avx512::find_range},
+    ClipSums{"avx2", avx2::available, avx2::sum_errors, avx2::find_range},
 #endif
-    ClipSums{"portable", portable::available, portable::sum_errors, portable::sum_moments, portable::find_range},
+    ClipSums{"portable", portable::available, portable::sum_errors, portable::find_range},
 };
 
 }  // namespace

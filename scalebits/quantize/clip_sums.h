@@ -22,18 +22,11 @@ struct Steps {
   float top;  ///< 2^bits - 1
 };
 
-/// Weighted sums over a group of the error e = w / scale + zero - code and of d = code - zero.
-struct Moments {
-  float ee, ed, dd;
-};
-
 struct ClipSums {
   const char* name;
   bool (*available)() noexcept;
   /// errors[z] = weighted sum of squared errors, in squared steps, at each of the three zero points.
   void (*errors)(const GroupView& group, const Steps& steps, float* errors) noexcept;
-  /// At the first zero point only.
-  void (*moments)(const GroupView& group, const Steps& steps, Moments* out) noexcept;
   /// Least and greatest of 0 and the n values.
   void (*range)(const float* values, int64_t n, float* low, float* high) noexcept;
 };

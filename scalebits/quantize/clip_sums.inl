@@ -50,32 +50,6 @@ SCALEBITS_PIECE add_errors(const float* w, const float* k, const GroupView& g, c
   }
 }
 
-template <bool kWeighted>
-SCALEBITS_PIECE add_moments(const float* w, const float* k, const GroupView& g, const Steps& s, Vec (&sums)[3][kVecs]) {
-  for (int v = 0; v < kVecs; ++v) {
-    Vec u;
-    load(w + v * kVecLanes, u);
-    u *= s.inverse;
-    const Vec t = u + s.zeros[0];
-    Vec code;
-    round_to_code(t, s.top, code);
-    const Vec d = code - s.zeros[0];
-    const Vec e = t - code;
-    Vec ke = e;
-    Vec kd = d;
-    if (kWeighted) {
-      Vec weight;
-      load(k + v * kVecLanes, weight);
-      weight *= g.importance_scale;
-      ke *= weight;
-      kd *= weight;
-    }
-    sums[0][v] += ke * e;
-    sums[1][v] += ke * d;
-    sums[2][v] += kd * d;
-  }
-}
-
 /// The last n modulo 16 weights, padded with zeros that have no weight.
 struct Tail {
   float w[16] = {};
@@ -103,24 +77,6 @@ SCALEBITS_TARGET static void sum_errors(const GroupView& g, const Steps& s, floa
     add_errors<true>(tail.w, tail.k, g, s, ee);
   }
   for (int z = 0; z < 3; ++z) add_lanes(ee[z], &errors[z]);
-}
-
-SCALEBITS_TARGET static void sum_moments(const GroupView& g, const Steps& s, Moments* out) noexcept {
-  Vec sums[3][kVecs] = {};
-  int64_t i = 0;
-  if (g.importance != nullptr) {
-    for (; i + 16 <= g.n; i += 16) add_moments<true>(g.w + i, g.importance + i, g, s, sums);
-  } else {
-    for (; i + 16 <= g.n; i += 16) add_moments<false>(g.w + i, nullptr, g, s, sums);
-  }
-  if (i < g.n) {
-    Tail tail;
-    copy_tail(g, i, tail);
-    add_moments<true>(tail.w, tail.k, g, s, sums);
-  }
-  add_lanes(sums[0], &out->ee);
-  add_lanes(sums[1], &out->ed);
-  add_lanes(sums[2], &out->dd);
 }
 
 /// Least and greatest of 0 and the values. Any order gives the same.

@@ -24,10 +24,6 @@ GroupParams fit_clip(std::span<const float> w, std::span<const float> importance
 /// GroupQuantizer::fit of "rtn" above 1 bit, from low = min(w, 0) and high = max(w, 0).
 GroupParams fit_range(float low, float high, int bits) noexcept;
 
-/// The smallest f16 >= value, at most the largest finite one (65504). value >= 0.
-uint16_t f16_at_least(float value) noexcept;
-/// The f16 nearest to value, kept positive and finite: 2^-24 for smaller, 65504 for larger values.
-uint16_t f16_scale(float value) noexcept;
 /// The zero field nearest to `zero` code steps, within the field.
 uint8_t zero_field(float zero, int bits) noexcept;
 

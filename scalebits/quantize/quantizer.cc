@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "scalebits/base/errors.h"
-#include "scalebits/base/half.h"
+#include "scalebits/format/scale.h"
 #include "scalebits/quantize/fit.h"
 
 namespace scalebits {
@@ -14,7 +14,7 @@ namespace {
 struct Affine {
   float inverse, scale, zero, top;
   Affine(GroupParams params, int bits)
-      : scale(f16_to_float(params.scale)),
+      : scale(scale_value(params.scale)),
         zero(static_cast<float>(params.zero) * zero_unit(bits)),
         top(static_cast<float>((1 << bits) - 1)) {
     inverse = scale == 0 ? 0 : 1 / scale;

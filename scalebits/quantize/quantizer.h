@@ -37,7 +37,7 @@ bool is_compensated(std::string_view name);
 /// The nearest code, ties to even: clamp(round(w * (1 / scale) + zero), 0, 2^bits - 1); round(zero) where the scale is
 /// 0. w is finite.
 uint8_t round_code(float w, GroupParams params, int bits) noexcept;
-/// f16(scale) * (code - zero), exact in f32.
+/// scale * (code - zero), exact in f32.
 float decode(uint8_t code, GroupParams params, int bits) noexcept;
 
 /// round_code of each weight. @param codes  [w.size()]

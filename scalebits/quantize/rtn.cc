@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "scalebits/base/half.h"
+#include "scalebits/format/scale.h"
 #include "scalebits/quantize/fit.h"
 
 namespace scalebits {
 namespace {
-
-constexpr uint16_t kLargestHalf = 0x7bff;
-constexpr uint16_t kSmallestHalf = 0x0001;
 
 /// 1 bit: mean +- mean absolute deviation, which is 2 * mad = scale apart and has its zero at 1/2 - mean / scale.
 /// Minimum and maximum would make both codes outliers.
@@ -25,17 +22,17 @@ GroupParams fit_one_bit(std::span<const float> w) {
   const bool beyond = std::abs(mean) > 2 * mad;
   const double wanted = beyond ? std::abs(mean) : 2 * mad;
   if (wanted == 0) return {};
-  const uint16_t scale = f16_scale(static_cast<float>(wanted));
+  const uint8_t scale = nearest_scale(static_cast<float>(wanted));
   if (beyond) return {.scale = scale, .zero = zero_field(mean < 0 ? 1 : 0, 1)};
-  return {.scale = scale, .zero = zero_field(static_cast<float>(0.5 - mean / f16_to_float(scale)), 1)};
+  return {.scale = scale, .zero = zero_field(static_cast<float>(0.5 - mean / scale_value(scale)), 1)};
 }
 
 class Rtn final : public GroupQuantizer {
  public:
   [[nodiscard]] std::string_view name() const override { return "rtn"; }
 
-  /// The range is [min(w, 0), max(w, 0)], so that 0 is a code. The scale is rounded up to f16 and the zero to a whole
-  /// step, so every weight is at most half a step from its decoded value (while the scale is below the f16 limit).
+  /// The range is [min(w, 0), max(w, 0)], so that 0 is a code. The scale is rounded up and the zero to a whole
+  /// step, so every weight is at most half a step from its decoded value (while the scale is below the greatest one).
   [[nodiscard]] GroupParams fit(std::span<const float> w, std::span<const float> /*importance*/,
                                 int bits) const noexcept override {
     if (bits == 1) return fit_one_bit(w);
@@ -51,17 +48,10 @@ class Rtn final : public GroupQuantizer {
 GroupParams fit_range(float low, float high, int bits) noexcept {
   if (low == high) return {};
   const auto top = static_cast<float>((1 << bits) - 1);
-  const uint16_t scale = f16_at_least(high / top - low / top);  // high - low could overflow
-  const float zero = std::min(-low / f16_to_float(scale), top);
+  const uint8_t scale = scale_at_least(high / top - low / top);  // high - low could overflow
+  const float zero = std::min(-low / scale_value(scale), top);
   return {.scale = scale, .zero = zero_field((zero + kRoundingShift) - kRoundingShift, bits)};
 }
-
-uint16_t f16_at_least(float value) noexcept {
-  const uint16_t nearest = std::min(float_to_f16(value), kLargestHalf);
-  return f16_to_float(nearest) < value && nearest < kLargestHalf ? static_cast<uint16_t>(nearest + 1) : nearest;
-}
-
-uint16_t f16_scale(float value) noexcept { return std::clamp(float_to_f16(value), kSmallestHalf, kLargestHalf); }
 
 uint8_t zero_field(float zero, int bits) noexcept {
   const float last = static_cast<float>((1 << zero_bits(bits)) - 1);

@@ -203,9 +203,9 @@ TEST_F(Quantize, ABudgetOutOfReachIsRefusedWithBothEnds) {
     *(std::find(all.begin(), all.end(), "--target-bpw") + 1) = bpw;
     const Outcome outcome = run_program(all);
     EXPECT_EQ(outcome.exit_code, 2);
-    // By hand: per 128 weights of a row 16 bits of scale and 2 (9 at most 8) bits of zero; 8 bits a block of 64 x 128.
+    // By hand: per 128 weights of a row 8 bits of scale and 2 (9 at most 8) bits of zero; 8 bits a block of 64 x 128.
     EXPECT_THAT(outcome.err,
-                testing::AllOf(HasSubstr("--target-bpw " + std::string(bpw)), HasSubstr("1.1416 to 8.1885 bpw")));
+                testing::AllOf(HasSubstr("--target-bpw " + std::string(bpw)), HasSubstr("1.0791 to 8.1260 bpw")));
     EXPECT_FALSE(fs::exists(dir_ / "out"));
   }
 }

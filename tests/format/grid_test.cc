@@ -28,22 +28,22 @@ TEST(Grid, CountsAndEdgesByHand) {
 
 TEST(Grid, BytesOfAFullBlockByHand) {
   const BlockGrid grid(128, 128, {});
-  // 16384 codes; one f16 scale and one zero for each of 128 rows.
+  // 16384 codes; one scale and one zero for each of 128 rows.
   EXPECT_EQ(grid.code_bytes(0, 3), 16384 * 3 / 8);
-  EXPECT_EQ(grid.scale_bytes(0), 256);
+  EXPECT_EQ(grid.scale_bytes(0), 128);
   EXPECT_EQ(grid.zero_bytes(0, 3), 128 * 4 / 8);  // half steps: one bit more than the code
   EXPECT_EQ(grid.zero_bytes(0, 7), 128);
   EXPECT_EQ(grid.zero_bytes(0, 8), 128);  // whole steps
-  EXPECT_EQ(grid.block_bytes(0, 3), 6144 + 256 + 64 + 1);
+  EXPECT_EQ(grid.block_bytes(0, 3), 6144 + 128 + 64 + 1);
 }
 
 TEST(Grid, BytesOfARaggedBlockByHand) {
   // The docs' example: 2 x 6, one block of one strip: 2 tiles of 24 bytes, 2 groups of 16 scales and 16 zeros.
   const BlockGrid grid(2, 6, {.rows = 16, .cols = 8, .group_size = 4});
   EXPECT_EQ(grid.code_bytes(0, 3), 48);
-  EXPECT_EQ(grid.scale_bytes(0), 64);
+  EXPECT_EQ(grid.scale_bytes(0), 32);
   EXPECT_EQ(grid.zero_bytes(0, 3), 16);
-  EXPECT_EQ(grid.block_bytes(0, 3), 129);
+  EXPECT_EQ(grid.block_bytes(0, 3), 97);
 }
 
 TEST(Grid, ZeroFieldReachesEveryCode) {
@@ -74,7 +74,7 @@ TEST(Grid, LargestMatrixDoesNotOverflow) {
   const BlockGrid grid(side, side, {.rows = 1 << 30, .cols = 1 << 30, .group_size = 4});
   EXPECT_EQ(grid.n_blocks(), 4);
   EXPECT_EQ(grid.code_bytes(3, 8), int64_t{1} << 60);
-  EXPECT_EQ(grid.scale_bytes(3), int64_t{1} << 59);
+  EXPECT_EQ(grid.scale_bytes(3), int64_t{1} << 58);
 }
 
 }  // namespace

@@ -29,8 +29,7 @@ Block random_block(const BlockGrid& grid, int64_t block, int bits, Rng& rng) {
   Block out = empty_block(grid, block);
   for (auto& code : out.codes) code = static_cast<uint8_t>(rng.below(1U << bits));
   for (auto& p : out.params) {
-    p = {.scale = static_cast<uint16_t>(rng.below(0x7c00)),
-         .zero = static_cast<uint8_t>(rng.below(1U << zero_bits(bits)))};
+    p = {.scale = static_cast<uint8_t>(rng.below(256)), .zero = static_cast<uint8_t>(rng.below(1U << zero_bits(bits)))};
   }
   return out;
 }
@@ -75,10 +74,10 @@ TEST(Packed, WorkedExampleByHand) {
   PackedMatrix matrix(BlockGrid(2, 6, {.rows = 16, .cols = 8, .group_size = 4}), {3});
   const Bytes codes = {1, 2, 3, 4, 5, 6,  //
                        5, 6, 7, 0, 2, 1};
-  const std::vector<GroupParams> params = {{0x3800, 7},
-                                           {0x3400, 5},  // 0.5, 3.5; 0.25, 2.5
-                                           {0x3c00, 6},
-                                           {0x4000, 3}};  // 1, 3; 2, 1.5
+  const std::vector<GroupParams> params = {{0xa8, 7},
+                                           {0xa0, 5},  // 0.5, 3.5; 0.25, 2.5
+                                           {0xb0, 6},
+                                           {0xb8, 3}};  // 1, 3; 2, 1.5
   matrix.set_block(0, codes, params);
   const PackedView view = matrix.view();
   // Tile 0: 1 2 3 4 / 5 6 7 0. Tile 1: 5 6 and two codes of padding / 2 1 and two, padding = 2.5 -> 2 and 1.5 -> 2.
@@ -90,17 +89,17 @@ TEST(Packed, WorkedExampleByHand) {
   expected[25] = 0xa4;
   expected[26] = 0x48;
   EXPECT_EQ(Bytes(view.codes.begin(), view.codes.end()), expected);
-  Bytes scales(64);
-  scales[1] = 0x38;
-  scales[3] = 0x3c;
-  scales[33] = 0x34;
-  scales[35] = 0x40;
+  Bytes scales(32);
+  scales[0] = 0xa8;
+  scales[1] = 0xb0;
+  scales[16] = 0xa0;
+  scales[17] = 0xb8;
   EXPECT_EQ(Bytes(view.scales.begin(), view.scales.end()), scales);
   Bytes zeros(16);
   zeros[0] = 0x67;
   zeros[8] = 0x35;
   EXPECT_EQ(Bytes(view.zeros.begin(), view.zeros.end()), zeros);
-  EXPECT_EQ(matrix.total_bytes(), 129);
+  EXPECT_EQ(matrix.total_bytes(), 97);
 }
 
 /// Strips are contiguous inside a block, blocks inside a panel: the byte where each code of a 20 x 12 matrix lies.
@@ -130,7 +129,7 @@ TEST(Packed, PaddingRowsDecodeToZeroAndPaddingColumnsStayNearZero) {
   for (int bits = 1; bits <= 8; ++bits) {
     for (int zero = 0; zero < (1 << zero_bits(bits)); ++zero) {
       PackedMatrix matrix(BlockGrid(1, 1, {.rows = 16, .cols = 4, .group_size = 4}), {static_cast<uint8_t>(bits)});
-      matrix.set_block(0, Bytes{0}, std::vector<GroupParams>{{0x3c00, static_cast<uint8_t>(zero)}});
+      matrix.set_block(0, Bytes{0}, std::vector<GroupParams>{{0xb0, static_cast<uint8_t>(zero)}});
       // Read the padding by calling the matrix 16 x 4.
       PackedView whole = matrix.view();
       whole.grid = BlockGrid(16, 4, whole.grid.spec());
@@ -190,13 +189,12 @@ TEST(Packed, MessagesNameWhereWhatAndBothNumbers) {
 
 TEST(Packed, SetBlockRefusesWhatDoesNotFit) {
   PackedMatrix matrix(BlockGrid(1, 4, {.rows = 16, .cols = 4, .group_size = 4}), Bytes{2});
-  const std::vector<GroupParams> params = {{0x3c00, 3}};
+  const std::vector<GroupParams> params = {{0xb0, 3}};
   EXPECT_NO_THROW(matrix.set_block(0, Bytes{0, 1, 2, 3}, params));
   EXPECT_THROW(matrix.set_block(0, Bytes{0, 1, 2, 4}, params), InternalError);
   EXPECT_THROW(matrix.set_block(0, Bytes{0, 1, 2}, params), InternalError);
   EXPECT_THROW(matrix.set_block(1, Bytes{0, 1, 2, 3}, params), InternalError);
-  EXPECT_THROW(matrix.set_block(0, Bytes{0, 1, 2, 3}, std::vector<GroupParams>{{0x3c00, 8}}), InternalError);
-  EXPECT_THROW(matrix.set_block(0, Bytes{0, 1, 2, 3}, std::vector<GroupParams>{{0x7c00, 0}}), InternalError);
+  EXPECT_THROW(matrix.set_block(0, Bytes{0, 1, 2, 3}, std::vector<GroupParams>{{0xb0, 8}}), InternalError);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ Plan example_plan() {
 TEST(Plan, CountsEveryByteByHand) {
   // Columns: 128 (1 group), 72 (1 group). Rows: 128, 128, 44 stored as 48.
   const int64_t codes = (128 * 128 * 4 + 128 * 72 * 2 + 128 * 128 * 3 + 128 * 72 * 3 + 48 * 128 * 1 + 48 * 72 * 8) / 8;
-  const int64_t scales = 2 * 2 * (128 + 128 + 48);
+  const int64_t scales = 2 * (128 + 128 + 48);
   const int64_t zeros = (128 * 5 + 128 * 3 + 128 * 4 + 128 * 4 + 48 * 2 + 48 * 8) / 8;
   LinearPlan linear = example_linear();
   EXPECT_EQ(linear.bytes(), codes + scales + zeros + 6);
@@ -46,7 +46,7 @@ TEST(Plan, TotalsAreSumsAndRatiosOverRealWeights) {
   Plan plan = example_plan();
   plan.linears.push_back(linear_plan("b", BlockGrid(128, 128, {}), {2}));
   EXPECT_EQ(plan.n_weights(), 60000 + 16384);
-  EXPECT_EQ(plan.bytes(), example_linear().bytes() + 4096 + 256 + 48 + 1);
+  EXPECT_EQ(plan.bytes(), example_linear().bytes() + 4096 + 128 + 48 + 1);
   EXPECT_DOUBLE_EQ(plan.bpw(), 8.0 * static_cast<double>(plan.bytes()) / 76384);
   EXPECT_DOUBLE_EQ(plan.code_bits(), static_cast<double>(example_linear().code_bits() + 32768) / 76384);
   EXPECT_EQ(Plan().bpw(), 0);

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <vector>
 
-#include "scalebits/base/half.h"
 #include "scalebits/base/rng.h"
 #include "scalebits/format/packed.h"
+#include "scalebits/format/scale.h"
 
 namespace scalebits::test {
 
@@ -35,7 +35,7 @@ inline RandomPacked random_packed(int64_t rows, int64_t cols, BlockSpec spec, in
     std::vector<GroupParams> params(static_cast<size_t>(r.count * groups));
     for (auto& code : codes) code = static_cast<uint8_t>(rng.below(1U << width));
     for (auto& p : params) {
-      p.scale = float_to_f16(static_cast<float>(std::exp2(-8 * rng.uniform())));
+      p.scale = nearest_scale(static_cast<float>(std::exp2(-8 * rng.uniform())));
       p.zero = static_cast<uint8_t>(rng.below(1U << zero_bits(width)));
     }
     out.matrix.set_block(block, codes, params);
@@ -44,7 +44,7 @@ inline RandomPacked random_packed(int64_t rows, int64_t cols, BlockSpec spec, in
         const GroupParams p = params[static_cast<size_t>(i * groups + j / spec.group_size)];
         const double zero = p.zero * (width < 8 ? 0.5 : 1.0);
         out.weights[static_cast<size_t>((r.first + i) * cols + c.first + j)] =
-            static_cast<double>(f16_to_float(p.scale)) * (codes[static_cast<size_t>(i * c.count + j)] - zero);
+            static_cast<double>(scale_value(p.scale)) * (codes[static_cast<size_t>(i * c.count + j)] - zero);
       }
     }
   }

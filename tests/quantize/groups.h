@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "scalebits/base/half.h"
 #include "scalebits/base/rng.h"
+#include "scalebits/format/scale.h"
 #include "scalebits/quantize/quantizer.h"
 
 namespace scalebits::test {
@@ -29,7 +29,7 @@ inline double slack_steps(int bits) { return 9.0 * std::exp2(bits) * 0x1p-24; }
 
 /// Weighted squared error of the decoded group, in double, decoded by the formula.
 inline double squared_error(std::span<const float> w, std::span<const float> importance, GroupParams p, int bits) {
-  const double scale = f16_to_float(p.scale);
+  const double scale = scale_value(p.scale);
   double sum = 0;
   for (size_t i = 0; i < w.size(); ++i) {
     const double e = scale * (round_code(w[i], p, bits) - p.zero * (bits < 8 ? 0.5 : 1.0)) - w[i];

@@ -46,13 +46,13 @@ TEST_F(PackedReport, CountsWeightsByWidthWithRaggedBlocks) {
 }
 
 TEST_F(PackedReport, CountsEveryByte) {
-  // 96 x 64 weights of 2 bits; 6 blocks of 32 rows x 2 groups, each with an f16 scale and a zero of 3 bits.
+  // 96 x 64 weights of 2 bits; 6 blocks of 32 rows x 2 groups, each with a scale and a zero of 3 bits.
   const MatrixReport& up = matrix(0, Proj::kUp);
   EXPECT_EQ(up.code_bytes, 96 * 64 * 2 / 8);
-  EXPECT_EQ(up.scale_bytes, 6 * 32 * 2 * 2);
+  EXPECT_EQ(up.scale_bytes, 6 * 32 * 2);
   EXPECT_EQ(up.zero_bytes, 6 * 32 * 2 * 3 / 8);
   EXPECT_EQ(up.map_bytes, 6);
-  EXPECT_EQ(up.bytes(), 1536 + 768 + 144 + 6);
+  EXPECT_EQ(up.bytes(), 1536 + 384 + 144 + 6);
   EXPECT_EQ(matrix(1, Proj::kDown).bytes(), 64 * 96 * 4);  // dense, f32
 }
 
@@ -78,7 +78,7 @@ TEST_F(PackedReport, JsonHasTheHistogramsOfLayersAndMatrices) {
   ASSERT_EQ(json["layers"].size(), 2U);
   EXPECT_EQ(json["layers"][1]["matrices"]["up_proj"]["bits_histogram"]["3"], 96 * 64);
   EXPECT_EQ(json["layers"][0]["matrices"]["k_proj"]["shape"], Json({48, 64}));
-  EXPECT_DOUBLE_EQ(json["layers"][0]["matrices"]["up_proj"]["bpw"].get<double>(), 8.0 * 2454 / (96 * 64));
+  EXPECT_DOUBLE_EQ(json["layers"][0]["matrices"]["up_proj"]["bpw"].get<double>(), 8.0 * 2070 / (96 * 64));
   EXPECT_EQ(json["matrix_kinds"]["down_proj"]["weights"], 2 * 64 * 96);
 }
 

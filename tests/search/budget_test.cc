@@ -40,9 +40,9 @@ int64_t plan_bytes(const QuantizedLayers& layers, const Widths& widths) {
 }
 
 TEST(Budget, CountsOneBlockByHand) {
-  // 16 x 32, groups of 32, 3 bits: codes 16 * 32 * 3 / 8 = 192, scales 16 * 2 = 32, zeros 16 * 4 bits = 8, width 1.
+  // 16 x 32, groups of 32, 3 bits: codes 16 * 32 * 3 / 8 = 192, scales 16, zeros 16 * 4 bits = 8, width 1.
   const QuantizedLayers layers = layers_of({{16, 32}}, {16, 32, 32});
-  EXPECT_EQ(uniform_bytes(layers, 3), 192 + 32 + 8 + 1);
+  EXPECT_EQ(uniform_bytes(layers, 3), 192 + 16 + 8 + 1);
   EXPECT_EQ(n_weights(layers), 512);
 }
 

@@ -56,16 +56,17 @@ def decode_block(bits, codes, scales, zeros, rows, cols, group_size):
     code = code.reshape(strips, tiles, TILE_ROWS, TILE_COLS).transpose(0, 2, 1, 3)
     code = code.reshape(strips * TILE_ROWS, tiles * TILE_COLS)[:rows, :cols]
 
-    scale = scales.take(strips * groups * TILE_ROWS * 2).view("<f2").reshape(strips, groups, TILE_ROWS)
+    field = scales.take(strips * groups * TILE_ROWS).reshape(strips, groups, TILE_ROWS).astype(np.int64)
+    scale = np.where(field == 0, 0.0, (8 + field % 8) / 8 * 2.0 ** (field // 8 - 22))
     zero = unpack_fields(zeros.take(strips * groups * 2 * zero_bits), zero_bits, strips * groups * TILE_ROWS)
     zero = zero.reshape(strips, groups, TILE_ROWS)
     # [strips, groups, 16] -> one value per row and column of the block
     scale, zero = (np.repeat(x.transpose(0, 2, 1).reshape(-1, groups)[:rows], group_size, axis=1)[:, :cols]
                    for x in (scale, zero))
     # f64 holds the product exactly; f32 does too, which the cast would otherwise hide.
-    exact = scale.astype(np.float64) * (code - zero * zero_unit)
+    exact = scale * (code - zero * zero_unit)
     if not np.array_equal(exact.astype(np.float32), exact):
-        raise ValueError("a decoded weight is not an f32: NaN or infinite scale?")
+        raise ValueError("a decoded weight is not an f32")
     return exact.astype(np.float32)
 
 
