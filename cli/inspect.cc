@@ -49,6 +49,19 @@ void print_config(const ModelConfig& c, const ModelReport& report) {
              8.0 * static_cast<double>(report.file_bytes) / static_cast<double>(report.parameters));
 }
 
+/// One line for each vocabulary matrix, which no bits per weight of the linear layers count.
+void print_vocab(const ModelConfig& c, const ModelReport& report) {
+  for (const MatrixReport& m : report.vocab) {
+    MatrixTotal total;
+    total.add(m);
+    const std::string widths =
+        m.dense_bytes > 0 ? "dense"
+                          : fmt::format("{:g} bits, {:.4f} with everything counted", total.code_bits(), total.bpw());
+    print_line("{:<13} {} bytes: {}{}", m.name == kHeadMatrix ? "head" : "embedding", grouped(m.bytes()), widths,
+               c.tied_embeddings ? "; it is also the head" : "");
+  }
+}
+
 void print_packed(const PackedConfig& p, const ModelReport& report, int64_t n_layers) {
   const MatrixTotal total = report.total();
   MatrixReport parts;
@@ -102,6 +115,7 @@ Json run(const InspectFlags& flags) {
   const ModelReport report = report_model(*model);
   Json json = to_json(report, config);
   print_config(config, report);
+  print_vocab(config, report);
   if (const auto* packed = dynamic_cast<const PackedWeights*>(model.get())) {
     const PackedConfig& recipe = packed->packed_config();
     print_packed(recipe, report, config.n_layers);

@@ -106,6 +106,19 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
       ->allow_extra_args(false);
 }
 
+void add_vocab_flags(CLI::App* command, QuantizeOptions& o) {
+  command
+      ->add_option("--embed-bits", o.embed_bits,
+                   "Width of the embedding, 2 to 8, or 16 to leave it as stored (default); not in the bits per weight, "
+                   "but in the file size. Where the head is tied to it, this sets both")
+      ->type_name("BITS");
+  command
+      ->add_option("--head-bits", o.head_bits,
+                   "The same for the output head. Where it is tied to the embedding, this sets both, and must agree "
+                   "with --embed-bits if that is given too")
+      ->type_name("BITS");
+}
+
 void add_calibration_flags(CLI::App* command, QuantizeOptions& o) {
   command
       ->add_option("--calib", o.calib,
@@ -152,6 +165,7 @@ void add_quantize(CLI::App& app, Invocation& invocation) {
       ->type_name("OUT");
   add_budget_flags(command, *options);
   add_method_flags(command, *options);
+  add_vocab_flags(command, *options);
   add_calibration_flags(command, *options);
   add_running_flags(command, *options);
   on_run(command, invocation, [options](Session& session) {

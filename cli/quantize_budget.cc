@@ -24,12 +24,34 @@ int64_t parse_size(const std::string& text, const char* flag) {
   fail<InvalidArgument>(flag, "got \"{}\", expected a size such as 3.2G, 800M or 2.5Gi.", text);
 }
 
+VocabBits QuantizeJob::asked_vocab_bits() const {
+  for (const auto& [flag, bits] : {std::pair{"--embed-bits", o_.embed_bits}, {"--head-bits", o_.head_bits}}) {
+    if (bits && !is_vocab_width(*bits)) {
+      fail<InvalidArgument>(flag, "got {}, expected 2 to 8, or {} to leave it as stored.", *bits, kDenseBits);
+    }
+  }
+  if (!config_.tied_embeddings) return {o_.embed_bits.value_or(kDenseBits), o_.head_bits.value_or(kDenseBits)};
+  if (o_.embed_bits && o_.head_bits && *o_.embed_bits != *o_.head_bits) {
+    fail<InvalidArgument>("--head-bits",
+                          "got {} beside --embed-bits {}, expected the same: this model's head is its embedding "
+                          "(tie_word_embeddings). Either flag alone sets both.",
+                          *o_.head_bits, *o_.embed_bits);
+  }
+  const int both = o_.embed_bits ? *o_.embed_bits : o_.head_bits.value_or(kDenseBits);
+  return {both, both};
+}
+
 void QuantizeJob::find_layers() {
   if (!plan_) {
     std::vector<TypeRule> rules;
     for (const std::string& text : o_.tensor_type) rules.push_back(parse_type_rule(text));
     layers_ = find_quantized_layers(config_, spec_, o_.ignore, rules);
+    layers_.vocab = asked_vocab_bits();
     return;
+  }
+  if (o_.embed_bits || o_.head_bits) {
+    fail<InvalidArgument>(o_.embed_bits ? "--embed-bits" : "--head-bits",
+                          "got it beside --plan, expected one of the two: a plan already says how wide they are.");
   }
   if (!o_.ignore.empty() || !o_.tensor_type.empty()) {
     fail<InvalidArgument>(o_.ignore.empty() ? "--tensor-type" : "--ignore",
@@ -37,6 +59,7 @@ void QuantizeJob::find_layers() {
                           "and how wide the others are.");
   }
   layers_ = find_quantized_layers(config_, spec_);
+  layers_.vocab = plan_->vocab;
   std::erase_if(layers_.items, [&](const QuantizedLayers::Item& item) {
     return std::none_of(plan_->linears.begin(), plan_->linears.end(),
                         [&](const LinearPlan& linear) { return linear.name == item.name; });
@@ -50,6 +73,7 @@ void QuantizeJob::find_layers() {
 Plan QuantizeJob::uniform_plan(int bits) const {
   Plan plan;
   plan.spec = spec_;
+  plan.vocab = layers_.vocab;
   for (const auto& item : layers_.items) {
     plan.linears.push_back({item.name,
                             item.grid,
@@ -61,9 +85,10 @@ Plan QuantizeJob::uniform_plan(int bits) const {
   return plan;
 }
 
+PackedSize QuantizeJob::widest_size() const { return packed_size(*checkpoint_, config_, uniform_plan(kMaxBits)); }
+
 int64_t QuantizeJob::dense_bytes() const {
-  // Headers are taken at their longest, so the file can only be smaller.
-  const PackedSize widest = packed_size(*checkpoint_, config_, uniform_plan(kMaxBits));
+  const PackedSize widest = widest_size();
   return widest.file_bytes - widest.quantized_bytes;
 }
 
@@ -73,8 +98,9 @@ void QuantizeJob::set_budget() {
   } else if (!o_.target_size.empty()) {
     const int64_t target = parse_size(o_.target_size, "--target-size");
     budget_ = target - dense_bytes();
-    check_reachable(layers_, budget_,
-                    fmt::format("--target-size {} less {} bytes that stay dense", o_.target_size, dense_bytes()));
+    check_reachable(
+        layers_, budget_,
+        fmt::format("--target-size {} less {} bytes for all but the linear layers", o_.target_size, dense_bytes()));
   } else {
     budget_ = budget_from_bpw(layers_, o_.target_bpw);
   }

@@ -88,10 +88,11 @@ CalibSet QuantizeJob::calibration() {
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
-  return hash_hex(fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{}",
-                              fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method,
-                              o_.score, o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
-                              fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard));
+  return hash_hex(
+      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} vocab{}+{}",
+                  fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
+                  o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed, fmt::join(o_.ignore, "|"),
+                  fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed, layers_.vocab.head));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -107,10 +108,10 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
   search_.stats_fingerprint = hash_hex(
-      fmt::format("{} {} {} {}x{} g{} {} {} {}+{} {} ignore{} types{}", fingerprint_, calib.hash,
+      fmt::format("{} {} {} {}x{} g{} {} {} {}+{} {} ignore{} types{} vocab{}+{}", fingerprint_, calib.hash,
                   floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.loss,
                   search_.slice, search_.fisher_slice, search_.method == Method::kThreshold ? "fp" : "floor",
-                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|")));
+                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), layers_.vocab.embed, layers_.vocab.head));
   const auto state = resume_state(fingerprint);
   result = search_plan(checkpoint_, config_, layers_, group_quantizer(o_.quantizer), calib, budget_, search_, log_,
                        state ? &*state : nullptr, [&](const SearchState& s) {
@@ -197,6 +198,7 @@ Json QuantizeJob::run() {
                  {"quantized_bytes", size.quantized_bytes},
                  {"file_bytes", size.file_bytes},
                  {"histogram", histogram_json(plan)}};
+  record.update(vocab_json());
   record.update(found);
   return record;
 }

@@ -24,6 +24,7 @@ struct QuantizeOptions {
   std::string method = "search", score = "exact", reorder = "both", quantizer = "gptq", loss = "kl";
   int64_t iterations = 30;
   std::vector<std::string> ignore, tensor_type;
+  std::optional<int> embed_bits, head_bits;
   std::string calib = "self";
   int64_t nsamples = 128, seqlen = 2048;
   uint64_t seed = 0;
@@ -47,9 +48,13 @@ class QuantizeJob {
  private:
   // cli/quantize_budget.cc
   void find_layers();
+  /// Widths of embedding and head as the flags ask for them. @throws InvalidArgument
+  [[nodiscard]] VocabBits asked_vocab_bits() const;
   void set_budget();
   void plan_memory();
   [[nodiscard]] Plan uniform_plan(int bits) const;
+  /// Sizes at the widest: headers are at their longest, so that the file can only be smaller.
+  [[nodiscard]] PackedSize widest_size() const;
   /// Most that the weight files hold beside the quantized layers.
   [[nodiscard]] int64_t dense_bytes() const;
   CalibSet calibration();
@@ -64,6 +69,8 @@ class QuantizeJob {
 
   // cli/quantize_report.cc
   void print_overrides() const;
+  void print_vocab() const;
+  [[nodiscard]] Json vocab_json() const;
   void print_widths(const Plan& plan) const;
   [[nodiscard]] Json histogram_json(const Plan& plan) const;  ///< of every layer: blocks of 1, 2, .. 8 bits
   void print_found(const SearchResult& result) const;

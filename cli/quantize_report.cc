@@ -43,6 +43,7 @@ void QuantizeJob::print_sizes() const {
   print_line("model         {}: {} linear layers, {} weights, {} on disk", config_.architecture, layers_.items.size(),
              grouped(n_weights(layers_)), gigabytes(checkpoint_->file_bytes()));
   print_overrides();
+  print_vocab();
   print_line("blocks        {} x {}, groups of {}; {:.3f} % of the codes are padding", spec_.rows, spec_.cols,
              spec_.group_size, 100.0 * static_cast<double>(padding) / static_cast<double>(n_weights(layers_)));
   print_line("reachable     {:.4f} to {:.4f} bpw", bpw_of(reach.least), bpw_of(reach.most));
@@ -63,14 +64,34 @@ void QuantizeJob::print_overrides() const {
   for (const auto& [bits, n] : fixed) print_line("fixed         {} linear layers at {} bits", n, bits);
 }
 
+void QuantizeJob::print_vocab() const {
+  const PackedSize size = widest_size();
+  const auto line = [](const char* what, int64_t bytes, int bits, const char* tied) {
+    print_line("{:<13} {} bytes{}{}", what, grouped(bytes),
+               bits == kDenseBits ? ", as stored" : fmt::format(" at {} bits", bits), tied);
+  };
+  line("embedding", size.embed_bytes, layers_.vocab.embed, config_.tied_embeddings ? "; it is also the head" : "");
+  if (!config_.tied_embeddings) line("head", size.head_bytes, layers_.vocab.head, "");
+}
+
+Json QuantizeJob::vocab_json() const {
+  const PackedSize size = widest_size();
+  return {{"embed_bits", layers_.vocab.embed},
+          {"head_bits", layers_.vocab.head},
+          {"embed_bytes", size.embed_bytes},
+          {"head_bytes", size.head_bytes}};
+}
+
 Json QuantizeJob::sizes_json() const {
   const ReachableBytes reach = reachable_bytes(layers_);
   const int64_t other = dense_bytes();
-  return {{"target_bpw", bpw_of(budget_)},
-          {"budget_bytes", budget_},
-          {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
-          {"file_bytes_at_most", budget_ + other},
-          {"peak_memory_bytes_estimate", memory_.total()}};
+  Json json = {{"target_bpw", bpw_of(budget_)},
+               {"budget_bytes", budget_},
+               {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
+               {"file_bytes_at_most", budget_ + other},
+               {"peak_memory_bytes_estimate", memory_.total()}};
+  json.update(vocab_json());
+  return json;
 }
 
 void QuantizeJob::print_widths(const Plan& plan) const {
@@ -134,7 +155,9 @@ void QuantizeJob::print_packed(const Plan& plan, const PackedSize& size) const {
   print_line("packed        {:.4f} bpw ({:.4f} code bits): {} of {} bytes, {:.3f} % of the budget used", plan.bpw(),
              plan.code_bits(), grouped(size.quantized_bytes), grouped(budget_),
              100.0 * static_cast<double>(size.quantized_bytes) / static_cast<double>(budget_));
-  print_line("weight files  {} bytes, of which {} stay dense", grouped(size.file_bytes), grouped(size.dense_bytes));
+  print_line("weight files  {} bytes, of which {} for {}, {} for other tensors", grouped(size.file_bytes),
+             grouped(size.embed_bytes + size.head_bytes),
+             config_.tied_embeddings ? "the embedding" : "embedding and head", grouped(size.dense_bytes));
   print_line("written to    {}", o_.output);
 }
 

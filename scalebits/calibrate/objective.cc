@@ -70,7 +70,7 @@ SequenceLoss sequence_loss(LossKind kind, const ModelWeights& weights, const at:
     at::Tensor dlogits;
     at::Tensor* want = dhidden != nullptr ? &dlogits : nullptr;
     if (kind == LossKind::kKl) {
-      loss.nats += kl_divergence(weights.logits(reference.narrow(0, first, n)), logits, want);
+      loss.nats += kl_divergence(weights.reference_logits(reference.narrow(0, first, n)), logits, want);
     } else {
       const at::Tensor targets = kind == LossKind::kSampled
                                      ? draw(logits, rng)

@@ -27,9 +27,9 @@ struct SequenceLoss {
 
 /// Loss of one sequence, summed over its positions.
 ///
-/// @param weights   gives the head
+/// @param weights   gives the head, and the reference's
 /// @param hidden    [T, d_model] f32, final hidden states of the model under test
-/// @param reference [T, d_model] f32, of the full-precision model (kKl; both read the same head)
+/// @param reference [T, d_model] f32, of the full-precision model (kKl)
 /// @param ids       [T]
 /// @param dhidden   out, [T, d_model]: gradient of the summed loss, or nullptr
 /// @param sample_seed  kSampled: stream of the drawn tokens

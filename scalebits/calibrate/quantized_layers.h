@@ -6,12 +6,12 @@
 #include <string_view>
 #include <vector>
 
-#include "scalebits/format/grid.h"
+#include "scalebits/format/plan.h"
 #include "scalebits/model/weights.h"
 
 namespace scalebits {
 
-/// In model order.
+/// In model order; and how wide the vocabulary matrices are beside them.
 struct QuantizedLayers {
   struct Item {
     std::string name;
@@ -24,6 +24,7 @@ struct QuantizedLayers {
     [[nodiscard]] int bits_or_fixed(int bits) const { return fixed_bits != 0 ? fixed_bits : bits; }
   };
   std::vector<Item> items;
+  VocabBits vocab;
 };
 
 /// Width of all linear layers whose name a regular expression is found in.

@@ -6,6 +6,7 @@
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/parallel.h"
+#include "scalebits/model/vocab.h"
 
 namespace scalebits {
 
@@ -23,6 +24,19 @@ QuantizedWeights::QuantizedWeights(std::shared_ptr<const DenseWeights> dense, Qu
     const auto n = static_cast<size_t>(item.grid.n_blocks());
     bits_.emplace_back(n, uint8_t{0});
   }
+  for (const LinearPlan& matrix : vocab_plans(config(), layers_.items.front().grid.spec(), layers_.vocab)) {
+    vocab_[matrix.name] = std::make_shared<const PackedMatrix>(pack_vocab(*dense_, matrix, quantizer));
+  }
+}
+
+std::shared_ptr<const PackedLinear> QuantizedWeights::packed_vocab(const char* name) const {
+  const auto found = vocab_.find(name);
+  if (found == vocab_.end()) return nullptr;
+  return std::make_shared<PackedLinear>(found->second->view(), at::Tensor(), found->second, name);
+}
+
+at::Tensor QuantizedWeights::reference_logits(const at::Tensor& hidden) const {
+  return layers_.vocab.head == kDenseBits ? logits(hidden) : dense_->logits(hidden);
 }
 
 void QuantizedWeights::allocate(Fitted& fitted, const BlockGrid& grid) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A dense model seen through the widths of a plan: every linear layer hands out Q_b(W), made on demand.
+/// A dense model seen through the widths of a plan: every linear layer hands out Q_b(W), made on demand; embedding and
+/// head are those that will be written.
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -18,6 +20,7 @@ class QuantizedWeights final : public ModelWeights {
   QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers, const GroupQuantizer& quantizer);
 
   [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
+  [[nodiscard]] at::Tensor reference_logits(const at::Tensor& hidden) const override;
   [[nodiscard]] const DenseWeights& dense() const { return *dense_; }
   [[nodiscard]] const QuantizedLayers& layers() const { return layers_; }
   [[nodiscard]] const GroupQuantizer& quantizer() const { return *quantizer_; }
@@ -40,10 +43,14 @@ class QuantizedWeights final : public ModelWeights {
     return item_of_[static_cast<size_t>(layer * kProjCount) + static_cast<size_t>(p)];
   }
 
+ protected:
+  [[nodiscard]] std::shared_ptr<const PackedLinear> packed_vocab(const char* name) const override;
+
  private:
   std::shared_ptr<const DenseWeights> dense_;
   QuantizedLayers layers_;
   const GroupQuantizer* quantizer_;
+  std::map<std::string, std::shared_ptr<const PackedMatrix>> vocab_;  ///< by name, those that are not dense
   std::vector<int64_t> item_of_;
   std::vector<std::vector<uint8_t>> bits_;
   /// Fitted groups of one matrix at one width: one array, because small ones for each block would double the memory.

@@ -87,6 +87,9 @@ double Plan::code_bits() const {
 
 void check_plan(const Plan& plan) {
   check_order(plan.order);
+  for (const auto& [what, bits] : {std::pair{"embed_bits", plan.vocab.embed}, {"head_bits", plan.vocab.head}}) {
+    if (!is_vocab_width(bits)) fail<FormatError>("plan", "{}: got {}, expected 2..8 or {}", what, bits, kDenseBits);
+  }
   std::set<std::string> names;
   for (const LinearPlan& linear : plan.linears) {
     const std::string& where = linear.name;

@@ -40,6 +40,19 @@ struct LinearPlan {
   bool operator==(const LinearPlan&) const = default;
 };
 
+/// Width that stands for "left as stored" wherever a matrix may stay dense.
+inline constexpr int kDenseBits = 16;
+
+/// Widths of the vocabulary matrices, the same in every block: 2..8, or kDenseBits. Where embedding and head are tied
+/// there is one matrix, and both are the same.
+struct VocabBits {
+  int embed = kDenseBits, head = kDenseBits;
+  bool operator==(const VocabBits&) const = default;
+};
+
+/// One bit leaves a row of the embedding two values for each group: not offered.
+constexpr bool is_vocab_width(int64_t bits) { return (bits >= 2 && bits <= kMaxBits) || bits == kDenseBits; }
+
 struct Plan {
   BlockSpec spec;
   std::string quantizer = "clip";
@@ -49,6 +62,7 @@ struct Plan {
   std::string calib_hash;         ///< hash of the calibration tokens
   uint64_t seed = 0;
   FoldedOrder order;
+  VocabBits vocab;                  ///< beside the budget: bytes() and bpw() are of the linear layers
   std::vector<LinearPlan> linears;  ///< in model order
 
   [[nodiscard]] int64_t n_weights() const;
@@ -57,7 +71,7 @@ struct Plan {
   [[nodiscard]] double code_bits() const;  ///< mean width over real weights
 };
 
-/// Every permutation is one (right length, each index once) and every width is in 1..8.
+/// Every permutation is one (right length, each index once) and every width is in 1..8 (vocabulary: VocabBits).
 /// @throws FormatError naming the linear layer at fault
 void check_plan(const Plan& plan);
 

@@ -10,6 +10,16 @@ namespace {
 constexpr const char* kFormat = "scalebits-plan";
 constexpr int kVersion = 1;
 
+/// A missing key is a plan of a version that left these matrices dense.
+int vocab_width_from_json(const Json& json, const char* key, const std::string& where) {
+  if (!json.contains(key)) return kDenseBits;
+  const Json& bits = json.at(key);
+  if (!bits.is_number_integer() || !is_vocab_width(bits.get<int64_t>())) {
+    fail<FormatError>(where, "{}: got {}, expected 2..8 or {}", key, bits.dump(), kDenseBits);
+  }
+  return bits.get<int>();
+}
+
 Plan plan_from_json(const Json& json, const std::string& where) {
   if (json.at("format") != kFormat || json.at("version") != kVersion) {
     fail<FormatError>(where, "format: expected \"{}\" version {}. Is this a plan file?", kFormat, kVersion);
@@ -22,6 +32,7 @@ Plan plan_from_json(const Json& json, const std::string& where) {
   plan.model_fingerprint = json.at("model_fingerprint").get<std::string>();
   plan.calib_hash = json.at("calib_hash").get<std::string>();
   plan.seed = json.at("seed").get<uint64_t>();
+  plan.vocab = {vocab_width_from_json(json, "embed_bits", where), vocab_width_from_json(json, "head_bits", where)};
   plan.order = order_from_json(json.at("order"));
   for (const Json& item : json.at("linears")) {
     LinearPlan linear;
@@ -102,6 +113,8 @@ std::string plan_to_json(const Plan& plan, const Json& extra) {
                {"reorder", plan.reorder},
                {"block", {plan.spec.rows, plan.spec.cols}},
                {"group_size", plan.spec.group_size},
+               {"embed_bits", plan.vocab.embed},
+               {"head_bits", plan.vocab.head},
                {"seed", plan.seed},
                {"model_fingerprint", plan.model_fingerprint},
                {"calib_hash", plan.calib_hash},

@@ -49,4 +49,11 @@ void gemm_packed(const PackedView& w, const PanelOffsets& panels, std::span<cons
 /// @param out  [out_features, in_features] f32, row-major
 void decode_packed(const PackedView& w, const PanelOffsets& panels, std::span<float> out);
 
+/// The exact weights of single rows, as many and in whatever order they are asked for (the lookup in an embedding). A
+/// panel is decoded once for all of its rows, and no other panel is touched.
+/// @param rows  each in 0..out_features - 1
+/// @param out   [rows.size(), in_features] f32, row-major
+/// Scratch memory: 4 * block_rows * in_features bytes for each thread.
+void decode_rows(const PackedView& w, const PanelOffsets& panels, std::span<const int32_t> rows, std::span<float> out);
+
 }  // namespace scalebits

@@ -48,6 +48,8 @@ class PackedLinear final : public Linear {
   [[nodiscard]] int64_t out_features() const override { return view_.grid.out_features(); }
   [[nodiscard]] int64_t in_features() const override { return view_.grid.in_features(); }
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, LinearTap* tap) const override;
+  /// The exact weights of some rows, [rows.size(), in_features] f32. @param rows each in 0..out_features - 1
+  [[nodiscard]] at::Tensor decoded(std::span<const int32_t> rows) const;
 
  private:
   PackedView view_;

@@ -15,6 +15,8 @@ std::string mlp_norm_name(int64_t layer);
 inline constexpr const char* kEmbedName = "model.embed_tokens.weight";
 inline constexpr const char* kFinalNormName = "model.norm.weight";
 inline constexpr const char* kHeadName = "lm_head.weight";
+inline constexpr const char* kEmbedMatrix = "model.embed_tokens";  ///< without `.weight`, as in LinearPlan
+inline constexpr const char* kHeadMatrix = "lm_head";
 
 /// [out_features, in_features] of a linear layer, and whether the config gives it a bias.
 struct LinearShape {

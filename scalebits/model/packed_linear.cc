@@ -31,4 +31,10 @@ at::Tensor PackedLinear::forward(const at::Tensor& x, LinearTap* tap) const {
   return bias_.defined() ? y + bias_ : y;
 }
 
+at::Tensor PackedLinear::decoded(std::span<const int32_t> rows) const {
+  at::Tensor w = at::empty({static_cast<int64_t>(rows.size()), in_features()}, at::kFloat);
+  decode_rows(view_, panels_, rows, {w.data_ptr<float>(), static_cast<size_t>(w.numel())});
+  return w;
+}
+
 }  // namespace scalebits

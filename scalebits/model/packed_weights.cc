@@ -22,15 +22,21 @@ std::span<const uint8_t> stream(const Checkpoint& checkpoint, const std::string&
 PackedWeights::PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed)
     : ModelWeights(std::move(checkpoint), std::move(config), at::kFloat, {}), packed_(std::move(packed)) {}
 
-bool PackedWeights::is_packed(int64_t layer, Proj p) const {
-  return checkpoint().contains(linear_name(layer, p) + ".codes");
-}
+bool PackedWeights::is_packed(const std::string& name) const { return checkpoint().contains(name + ".codes"); }
+bool PackedWeights::is_packed(int64_t layer, Proj p) const { return is_packed(linear_name(layer, p)); }
 
 PackedView PackedWeights::view(int64_t layer, Proj p) const {
-  const std::string name = linear_name(layer, p);
   const LinearShape shape = linear_shape(config(), p);
+  return view(linear_name(layer, p), shape.out_features, shape.in_features);
+}
+
+PackedView PackedWeights::vocab_view(const std::string& name) const {
+  return view(name, config().vocab_size, config().d_model);
+}
+
+PackedView PackedWeights::view(const std::string& name, int64_t out_features, int64_t in_features) const {
   PackedView view;
-  view.grid = BlockGrid(shape.out_features, shape.in_features, packed_.spec);
+  view.grid = BlockGrid(out_features, in_features, packed_.spec);
   view.bits = stream(checkpoint(), name + ".bits", DType::kU8);
   view.codes = stream(checkpoint(), name + ".codes", DType::kU8);
   view.scales = stream(checkpoint(), name + ".scales", DType::kU8);
@@ -44,6 +50,11 @@ std::shared_ptr<const Linear> PackedWeights::linear(int64_t layer, Proj p) const
   if (is_packed(layer, p)) return std::make_shared<PackedLinear>(view(layer, p), bias, shared_checkpoint(), name);
   const LinearShape shape = linear_shape(config(), p);
   return std::make_shared<DenseLinear>(load(name + ".weight", {shape.out_features, shape.in_features}), bias);
+}
+
+std::shared_ptr<const PackedLinear> PackedWeights::packed_vocab(const char* name) const {
+  if (!is_packed(name)) return nullptr;
+  return std::make_shared<PackedLinear>(vocab_view(name), at::Tensor(), shared_checkpoint(), name);
 }
 
 }  // namespace scalebits

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/model/weights.h"
 
-#include <cstring>
+#include <algorithm>
+#include <numeric>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/half.h"
+#include "scalebits/kernels/kernels.h"
 #include "scalebits/model/gemm.h"
 
 namespace scalebits {
 namespace {
+
+/// Rows of a vocabulary matrix that are read, or decoded, and permuted at once: no second copy of it is held.
+constexpr int64_t kRowsAtOnce = 4096;
 
 /// Before anything is permuted by it: an entry out of range would be written out of bounds.
 const FoldedOrder& checked(const ModelConfig& config, const FoldedOrder& order) {
@@ -54,17 +59,30 @@ DecoderLayer ModelWeights::layer(int64_t index) const {
   return layer;
 }
 
+const ModelWeights::PackedVocab& ModelWeights::vocab() const {
+  std::call_once(vocab_once_, [this] {
+    PackedVocab found;
+    found.embed = packed_vocab(kEmbedMatrix);
+    found.head = config_.tied_embeddings ? found.embed : packed_vocab(kHeadMatrix);
+    vocab_ = std::move(found);
+  });
+  return vocab_;
+}
+
 at::Tensor ModelWeights::embed(std::span<const TokenId> ids) const {
+  for (const TokenId id : ids) {
+    if (id < 0 || id >= config_.vocab_size) {
+      fail<InvalidArgument>("embed", "token id: got {}, expected 0..{}. Do tokenizer and model belong together?", id,
+                            config_.vocab_size - 1);
+    }
+  }
+  if (vocab().embed) return vocab().embed->decoded(ids).unsqueeze(0).to(dtype_);
   const int64_t d = config_.d_model;
   const std::vector<int64_t> shape = {config_.vocab_size, d};
   const TensorView& table = checkpoint_->get(kEmbedName, shape);
   const auto row_bytes = static_cast<size_t>(d * dtype_bytes(table.dtype));
   at::Tensor x = at::empty({1, static_cast<int64_t>(ids.size()), d}, at::kFloat);
   for (size_t t = 0; t < ids.size(); ++t) {
-    if (ids[t] < 0 || ids[t] >= config_.vocab_size) {
-      fail<InvalidArgument>("embed", "token id: got {}, expected 0..{}. Do tokenizer and model belong together?",
-                            ids[t], config_.vocab_size - 1);
-    }
     TensorView row = table;
     row.shape = {d};
     row.bytes = table.bytes.subspan(static_cast<size_t>(ids[t]) * row_bytes, row_bytes);
@@ -80,12 +98,28 @@ at::Tensor ModelWeights::final_hidden(const at::Tensor& x) const {
 const at::Tensor& ModelWeights::head() const {
   // In the stored order: final_hidden() undoes the folded one, so one copy serves every order of the same model.
   std::call_once(head_once_, [this] {
-    head_ = load(config_.tied_embeddings ? kEmbedName : kHeadName, {config_.vocab_size, config_.d_model}).to(dtype_);
+    if (!vocab().head) {
+      head_ = load(config_.tied_embeddings ? kEmbedName : kHeadName, {config_.vocab_size, config_.d_model}).to(dtype_);
+      return;
+    }
+    at::Tensor head = at::empty({config_.vocab_size, config_.d_model}, dtype_);
+    for (int64_t first = 0; first < config_.vocab_size; first += kRowsAtOnce) {
+      std::vector<int32_t> rows(static_cast<size_t>(std::min(kRowsAtOnce, config_.vocab_size - first)));
+      std::iota(rows.begin(), rows.end(), static_cast<int32_t>(first));
+      const at::Tensor part = permute_dim(vocab().head->decoded(rows), 1, residual_inverse_);
+      head.narrow(0, first, part.size(0)).copy_(part);
+    }
+    head_ = head;
   });
   return head_;
 }
 
 at::Tensor ModelWeights::logits(const at::Tensor& hidden) const {
+  const int64_t rows = hidden.numel() / config_.d_model;
+  // Hidden states are in the checkpoint's own channel order, and so is a packed head unless an order is folded in here.
+  if (vocab().head && residual_.empty() && rows <= kMaxGemvTokens) {
+    return vocab().head->forward(hidden.to(at::kFloat), nullptr);
+  }
   return matmul_nt(hidden.to(dtype_), head()).to(at::kFloat);
 }
 
@@ -103,6 +137,24 @@ at::Tensor DenseWeights::weight(int64_t layer, Proj p) const {
 at::Tensor DenseWeights::bias(int64_t layer, Proj p) const {
   const at::Tensor stored = load_bias(layer, p);
   return stored.defined() ? permute_dim(stored, 0, folded_order(config(), order_, layer, p).rows) : stored;
+}
+
+at::Tensor DenseWeights::vocab_weight(const std::string& name) const {
+  const std::vector<int64_t> shape = {config().vocab_size, config().d_model};
+  const TensorView& stored = checkpoint().get(name + ".weight", shape);
+  const auto row_bytes = static_cast<size_t>(config().d_model * dtype_bytes(stored.dtype));
+  at::Tensor weight = at::empty(shape, at::kFloat);
+  for (int64_t first = 0; first < shape[0]; first += kRowsAtOnce) {
+    at::Tensor to = weight.narrow(0, first, std::min(kRowsAtOnce, shape[0] - first));
+    TensorView part = stored;
+    part.shape = to.sizes().vec();
+    part.bytes =
+        stored.bytes.subspan(static_cast<size_t>(first) * row_bytes, static_cast<size_t>(to.size(0)) * row_bytes);
+    read_floats(part, {to.data_ptr<float>(), static_cast<size_t>(to.numel())});
+    if (!order_.residual.empty()) to.copy_(permute_dim(to, 1, order_.residual));
+  }
+  checkpoint().release(stored);
+  return weight;
 }
 
 at::Tensor DenseWeights::mapped_weight(int64_t layer, Proj p) const {

@@ -37,9 +37,12 @@ class ModelWeights {
   [[nodiscard]] at::Tensor embed(std::span<const TokenId> ids) const;
   /// Final norm of x [..., d_model], f32, in the channel order that head() reads.
   [[nodiscard]] at::Tensor final_hidden(const at::Tensor& x) const;
-  /// Logits of final hidden states [..., d_model] -> [..., vocab_size], f32.
+  /// Logits of final hidden states [..., d_model] -> [..., vocab_size], f32. A packed head is multiplied in place for a
+  /// few rows (generation never holds a dense one); for more it is head().
   [[nodiscard]] at::Tensor logits(const at::Tensor& hidden) const;
-  /// [vocab_size, d_model] in the compute dtype; loaded at the first call and kept.
+  /// Logits of the full-precision model for its own final hidden states: what this model is compared with.
+  [[nodiscard]] virtual at::Tensor reference_logits(const at::Tensor& hidden) const { return logits(hidden); }
+  /// [vocab_size, d_model] in the compute dtype, decoded where it is packed; loaded at the first call and kept.
   [[nodiscard]] const at::Tensor& head() const;
 
  protected:
@@ -51,6 +54,9 @@ class ModelWeights {
   [[nodiscard]] at::Tensor load(const std::string& name, std::vector<int64_t> shape) const;
   [[nodiscard]] at::Tensor load_bias(int64_t layer, Proj p) const;
   [[nodiscard]] bool kept() const { return !kept_.empty(); }
+  /// kEmbedMatrix or kHeadMatrix in packed form, its columns in the folded order; nullptr where it is dense. Asked for
+  /// once.
+  [[nodiscard]] virtual std::shared_ptr<const PackedLinear> packed_vocab(const char* /*name*/) const { return nullptr; }
 
  private:
   std::shared_ptr<const Checkpoint> checkpoint_;
@@ -58,6 +64,12 @@ class ModelWeights {
   at::ScalarType dtype_;
   Permutation residual_, residual_inverse_;
   at::Tensor final_norm_;
+  struct PackedVocab {
+    std::shared_ptr<const PackedLinear> embed, head;  ///< one where they are tied
+  };
+  [[nodiscard]] const PackedVocab& vocab() const;
+  mutable std::once_flag vocab_once_;
+  mutable PackedVocab vocab_;
   mutable std::once_flag head_once_;
   mutable at::Tensor head_;
   mutable std::vector<std::optional<DecoderLayer>> kept_;
@@ -73,6 +85,8 @@ class DenseWeights : public ModelWeights {
   /// [out_features, in_features] f32, rows and columns in the folded order.
   [[nodiscard]] at::Tensor weight(int64_t layer, Proj p) const;
   [[nodiscard]] at::Tensor bias(int64_t layer, Proj p) const;  ///< undefined where there is none
+  /// kEmbedMatrix or kHeadMatrix, [vocab_size, d_model] f32, columns in the folded order.
+  [[nodiscard]] at::Tensor vocab_weight(const std::string& name) const;
   [[nodiscard]] const FoldedOrder& order() const { return order_; }
 
  private:
@@ -91,9 +105,17 @@ class PackedWeights final : public ModelWeights {
   /// @throws FormatError naming the tensor whose size or content does not fit the config
   [[nodiscard]] PackedView view(int64_t layer, Proj p) const;
   [[nodiscard]] bool is_packed(int64_t layer, Proj p) const;
+  /// The same for kEmbedMatrix and kHeadMatrix.
+  [[nodiscard]] PackedView vocab_view(const std::string& name) const;
+  [[nodiscard]] bool is_packed(const std::string& name) const;
   [[nodiscard]] const PackedConfig& packed_config() const { return packed_; }
 
+ protected:
+  [[nodiscard]] std::shared_ptr<const PackedLinear> packed_vocab(const char* name) const override;
+
  private:
+  [[nodiscard]] PackedView view(const std::string& name, int64_t out_features, int64_t in_features) const;
+
   PackedConfig packed_;
 };
 

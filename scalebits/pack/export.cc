@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/interrupt.h"
@@ -31,9 +33,14 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
   const auto checkpoint = std::make_shared<Checkpoint>(packed_dir);
   const PackedWeights weights(checkpoint, read_hf_config(packed_dir), read_packed_config(packed_dir));
   const ModelConfig& config = weights.config();
-  std::map<std::string, std::pair<int64_t, Proj>> linears;
+  std::map<std::string, std::function<PackedView()>> views;  // of what may be packed, by the name of its codes
   for (int64_t l = 0; l < config.n_layers; ++l) {
-    for (const Proj p : kProjections) linears[linear_name(l, p) + std::string(kCodes)] = {l, p};
+    for (const Proj p : kProjections) {
+      views[linear_name(l, p) + std::string(kCodes)] = [&weights, l, p] { return weights.view(l, p); };
+    }
+  }
+  for (const char* name : {kEmbedMatrix, kHeadMatrix}) {
+    views[name + std::string(kCodes)] = [&weights, name] { return weights.vocab_view(name); };
   }
 
   std::vector<const TensorView*> sources;
@@ -42,12 +49,12 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
     for (const TensorView& tensor : file.tensors()) {
       if (belongs_to_packed(*checkpoint, tensor.name)) continue;
       sources.push_back(&tensor);
-      const auto packed = linears.find(tensor.name);
-      if (packed != linears.end()) {
-        const LinearShape shape = linear_shape(config, packed->second.second);
+      const auto packed = views.find(tensor.name);
+      if (packed != views.end()) {
+        const BlockGrid grid = packed->second().grid;
         specs.push_back({tensor.name.substr(0, tensor.name.size() - kCodes.size()) + ".weight",
                          dtype,
-                         {shape.out_features, shape.in_features}});
+                         {grid.out_features(), grid.in_features()}});
       } else {
         specs.push_back({tensor.name, dtype, tensor.shape});
       }
@@ -59,9 +66,9 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
     throw_if_stopped();
     log.progress("exporting", static_cast<int64_t>(i), static_cast<int64_t>(specs.size()));
     std::vector<float> values;
-    const auto packed = linears.find(sources[i]->name);
-    if (packed != linears.end()) {
-      const PackedView view = weights.view(packed->second.first, packed->second.second);
+    const auto packed = views.find(sources[i]->name);
+    if (packed != views.end()) {
+      const PackedView view = packed->second();
       values.resize(static_cast<size_t>(view.grid.n_weights()));
       decode_packed(view, check_packed(view, sources[i]->name.c_str()), values);
     } else {

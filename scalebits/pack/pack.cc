@@ -11,8 +11,9 @@
 #include "scalebits/io/checkpoint_writer.h"
 #include "scalebits/io/packed_config.h"
 #include "scalebits/io/plan_file.h"
+#include "scalebits/model/vocab.h"
 #include "scalebits/pack/tensor_bytes.h"
-#include "scalebits/quantize/quantizer.h"
+#include "scalebits/quantize/pack_linear.h"
 
 namespace scalebits {
 namespace {
@@ -20,9 +21,9 @@ namespace {
 /// Rows of a large dense tensor that are permuted and written at once.
 constexpr int64_t kRowsAtOnce = 4096;
 
-const LinearPlan* find_linear(const Plan& plan, const std::string& weight_name) {
-  for (const LinearPlan& linear : plan.linears) {
-    if (weight_name == linear.name + ".weight") return &linear;
+const LinearPlan* find_matrix(const std::vector<LinearPlan>& matrices, const std::string& weight_name) {
+  for (const LinearPlan& matrix : matrices) {
+    if (weight_name == matrix.name + ".weight") return &matrix;
   }
   return nullptr;
 }
@@ -62,12 +63,14 @@ std::vector<TensorSpec> packed_specs(const LinearPlan& linear) {
 }
 
 /// Tensors of the packed checkpoint, in the order of the dense one's files.
-std::vector<TensorSpec> all_specs(const Checkpoint& dense, const Plan& plan) {
+std::vector<TensorSpec> all_specs(const Checkpoint& dense, const ModelConfig& config, const Plan& plan) {
+  std::vector<LinearPlan> matrices = vocab_plans(config, plan.spec, plan.vocab);
+  matrices.insert(matrices.end(), plan.linears.begin(), plan.linears.end());
   std::vector<TensorSpec> specs;
   for (const SafetensorsFile& file : dense.files()) {
     for (const TensorView& tensor : file.tensors()) {
-      if (const LinearPlan* linear = find_linear(plan, tensor.name)) {
-        const auto packed = packed_specs(*linear);
+      if (const LinearPlan* matrix = find_matrix(matrices, tensor.name)) {
+        const auto packed = packed_specs(*matrix);
         specs.insert(specs.end(), packed.begin(), packed.end());
       } else {
         specs.push_back({tensor.name, tensor.dtype, tensor.shape});
@@ -77,31 +80,6 @@ std::vector<TensorSpec> all_specs(const Checkpoint& dense, const Plan& plan) {
   return specs;
 }
 
-/// Packs one linear layer, its weight already in the folded order.
-PackedMatrix pack_linear(const LinearPlan& linear, const at::Tensor& weight, const GroupQuantizer& quantizer) {
-  const BlockGrid& grid = linear.grid;
-  PackedMatrix packed(grid, linear.bits);
-  parallel_for(grid.n_blocks(), [&](int64_t block) {
-    const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
-    const int64_t group = grid.spec().group_size, groups = grid.groups(block % grid.col_blocks());
-    const int bits = linear.bits[static_cast<size_t>(block)];
-    std::vector<uint8_t> codes(static_cast<size_t>(rows.count * cols.count));
-    std::vector<GroupParams> params(static_cast<size_t>(rows.count * groups));
-    for (int64_t r = 0; r < rows.count; ++r) {
-      const float* row = weight.data_ptr<float>() + (rows.first + r) * grid.in_features() + cols.first;
-      for (int64_t g = 0; g < groups; ++g) {
-        const auto n = static_cast<size_t>(std::min(group, cols.count - g * group));
-        const std::span<const float> w(row + g * group, n);
-        GroupParams& p = params[static_cast<size_t>(r * groups + g)];
-        p = quantizer.fit(w, {}, bits);
-        quantize_row(w, p, bits, {codes.data() + r * cols.count + g * group, n});
-      }
-    }
-    packed.set_block(block, codes, params);
-  });
-  return packed;
-}
-
 class PackedWriter {
  public:
   PackedWriter(const DenseWeights& weights, const Plan& plan, const std::vector<PackedMatrix>& ready,
@@ -109,9 +87,10 @@ class PackedWriter {
       : weights_(weights),
         plan_(plan),
         ready_(ready),
+        vocab_(vocab_plans(weights.config(), plan.spec, plan.vocab)),
         quantizer_(group_quantizer(plan.quantizer)),
         places_(places(weights.config())),
-        writer_(dir, all_specs(weights.checkpoint(), plan), /*checksums=*/true),
+        writer_(dir, all_specs(weights.checkpoint(), weights.config(), plan), /*checksums=*/true),
         log_(log) {}
 
   void run() {
@@ -133,8 +112,10 @@ class PackedWriter {
   void write(const TensorView& tensor) {
     const auto found = places_.find(tensor.name);
     const Place place = found == places_.end() ? Place{} : found->second;
-    if (const LinearPlan* linear = find_linear(plan_, tensor.name)) {
-      write_packed(*linear, place);
+    if (const LinearPlan* linear = find_matrix(plan_.linears, tensor.name)) {
+      write_linear(*linear, place);
+    } else if (const LinearPlan* matrix = find_matrix(vocab_, tensor.name)) {
+      write_parts(matrix->name, pack_vocab(weights_, *matrix, quantizer_).view());
     } else if (place.proj) {
       const at::Tensor t = tensor.name.ends_with(".bias") ? weights_.bias(place.layer, *place.proj)
                                                           : weights_.weight(place.layer, *place.proj);
@@ -146,15 +127,21 @@ class PackedWriter {
     }
   }
 
-  void write_packed(const LinearPlan& linear, const Place& place) {
-    PackedMatrix packed;
-    if (ready_.empty()) packed = pack_linear(linear, weights_.weight(place.layer, *place.proj), quantizer_);
-    const PackedView view =
-        ready_.empty() ? packed.view() : ready_[static_cast<size_t>(&linear - plan_.linears.data())].view();
-    writer_.write(linear.name + ".codes", std::as_bytes(view.codes));
-    writer_.write(linear.name + ".bits", std::as_bytes(view.bits));
-    writer_.write(linear.name + ".scales", std::as_bytes(view.scales));
-    writer_.write(linear.name + ".zeros", std::as_bytes(view.zeros));
+  void write_linear(const LinearPlan& linear, const Place& place) {
+    if (!ready_.empty()) {
+      write_parts(linear.name, ready_[static_cast<size_t>(&linear - plan_.linears.data())].view());
+      return;
+    }
+    const at::Tensor w = weights_.weight(place.layer, *place.proj).contiguous();
+    const std::span<const float> floats(w.data_ptr<float>(), static_cast<size_t>(w.numel()));
+    write_parts(linear.name, pack_linear(linear, floats, quantizer_).view());
+  }
+
+  void write_parts(const std::string& name, const PackedView& view) {
+    writer_.write(name + ".codes", std::as_bytes(view.codes));
+    writer_.write(name + ".bits", std::as_bytes(view.bits));
+    writer_.write(name + ".scales", std::as_bytes(view.scales));
+    writer_.write(name + ".zeros", std::as_bytes(view.zeros));
   }
 
   /// Values come back in the dtype they were stored in, so nothing is rounded.
@@ -181,6 +168,7 @@ class PackedWriter {
   const DenseWeights& weights_;
   const Plan& plan_;
   const std::vector<PackedMatrix>& ready_;
+  std::vector<LinearPlan> vocab_;
   const GroupQuantizer& quantizer_;
   std::map<std::string, Place> places_;
   CheckpointWriter writer_;
@@ -192,12 +180,18 @@ class PackedWriter {
 PackedSize packed_size(const Checkpoint& dense, const ModelConfig& config, const Plan& plan) {
   PackedSize size;
   size.quantized_bytes = plan.bytes();
+  const std::vector<LinearPlan> vocab = vocab_plans(config, plan.spec, plan.vocab);
   for (const SafetensorsFile& file : dense.files()) {
     for (const TensorView& tensor : file.tensors()) {
-      if (find_linear(plan, tensor.name) == nullptr) size.dense_bytes += static_cast<int64_t>(tensor.bytes.size());
+      if (find_matrix(plan.linears, tensor.name) != nullptr) continue;
+      int64_t& bytes = tensor.name == kEmbedName  ? size.embed_bytes
+                       : tensor.name == kHeadName ? size.head_bytes
+                                                  : size.dense_bytes;
+      const LinearPlan* matrix = find_matrix(vocab, tensor.name);
+      bytes += matrix != nullptr ? matrix->bytes() : static_cast<int64_t>(tensor.bytes.size());
     }
   }
-  size.file_bytes = checkpoint_file_bytes(all_specs(dense, plan), /*checksums=*/true);
+  size.file_bytes = checkpoint_file_bytes(all_specs(dense, config, plan), /*checksums=*/true);
   return size;
 }
 
@@ -219,6 +213,7 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
                           plan.model_fingerprint, fingerprint);
   }
   check_folded_order(config, plan.order);
+  (void)vocab_plans(config, plan.spec, plan.vocab);  // throws for two widths of one matrix
   std::map<std::string, LinearShape> shapes;
   for (int64_t l = 0; l < config.n_layers; ++l) {
     for (const Proj p : kProjections) shapes[linear_name(l, p)] = linear_shape(config, p);

@@ -13,9 +13,10 @@ namespace scalebits {
 
 /// Bytes on disk of a packed checkpoint's weight files.
 struct PackedSize {
-  int64_t quantized_bytes = 0;  ///< everything that belongs to packed layers
-  int64_t dense_bytes = 0;      ///< tensors left dense
-  int64_t file_bytes = 0;       ///< both, and the file headers
+  int64_t quantized_bytes = 0;              ///< everything that belongs to packed linear layers: what a budget counts
+  int64_t embed_bytes = 0, head_bytes = 0;  ///< packed or dense; head: 0 where it is the embedding
+  int64_t dense_bytes = 0;                  ///< all other tensors
+  int64_t file_bytes = 0;                   ///< all of them, and the file headers
 };
 
 /// Size of the packed checkpoint that this plan gives, without making it. For plans that differ only in widths the

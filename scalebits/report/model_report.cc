@@ -8,20 +8,16 @@
 namespace scalebits {
 namespace {
 
-MatrixReport report_matrix(const ModelWeights& weights, const PackedWeights* packed, int64_t layer, Proj p) {
-  const LinearShape shape = linear_shape(weights.config(), p);
-  MatrixReport r{.name = linear_name(layer, p),
-                 .layer = layer,
-                 .proj = p,
-                 .out_features = shape.out_features,
-                 .in_features = shape.in_features};
-  if (packed == nullptr || !packed->is_packed(layer, p)) {
-    const std::array<int64_t, 2> sides = {shape.out_features, shape.in_features};
+/// Fills in the widths and bytes of a matrix whose name and shape are there. @param view of its packed form
+template <class View>
+MatrixReport report_matrix(const ModelWeights& weights, const PackedWeights* packed, MatrixReport r, View packed_view) {
+  if (packed == nullptr || !packed->is_packed(r.name)) {
+    const std::array<int64_t, 2> sides = {r.out_features, r.in_features};
     r.dense_bytes = static_cast<int64_t>(weights.checkpoint().get(r.name + ".weight", sides).bytes.size());
     r.weights[0] = r.n_weights();
     return r;
   }
-  const PackedView view = packed->view(layer, p);
+  const PackedView view = packed_view();
   (void)check_packed(view, r.name.c_str());
   const BlockGrid& grid = view.grid;
   for (int64_t block = 0; block < grid.n_blocks(); ++block) {
@@ -33,6 +29,23 @@ MatrixReport report_matrix(const ModelWeights& weights, const PackedWeights* pac
   r.zero_bytes = static_cast<int64_t>(view.zeros.size());
   r.map_bytes = static_cast<int64_t>(view.bits.size());
   return r;
+}
+
+MatrixReport report_linear(const ModelWeights& weights, const PackedWeights* packed, int64_t layer, Proj p) {
+  const LinearShape shape = linear_shape(weights.config(), p);
+  return report_matrix(weights, packed,
+                       {.name = linear_name(layer, p),
+                        .layer = layer,
+                        .proj = p,
+                        .out_features = shape.out_features,
+                        .in_features = shape.in_features},
+                       [&] { return packed->view(layer, p); });
+}
+
+MatrixReport report_vocab(const ModelWeights& weights, const PackedWeights* packed, const char* name) {
+  const ModelConfig& c = weights.config();
+  return report_matrix(weights, packed, {.name = name, .out_features = c.vocab_size, .in_features = c.d_model},
+                       [&] { return packed->vocab_view(name); });
 }
 
 /// Whether the tensor is one of a matrix's parts (then its elements are not parameters of their own).
@@ -121,15 +134,19 @@ ModelReport report_model(const ModelWeights& weights) {
   ModelReport report;
   report.packed = packed != nullptr;
   for (int64_t layer = 0; layer < weights.config().n_layers; ++layer) {
-    for (const Proj p : kProjections) report.matrices.push_back(report_matrix(weights, packed, layer, p));
+    for (const Proj p : kProjections) report.matrices.push_back(report_linear(weights, packed, layer, p));
   }
+  report.vocab.push_back(report_vocab(weights, packed, kEmbedMatrix));
+  if (!weights.config().tied_embeddings) report.vocab.push_back(report_vocab(weights, packed, kHeadMatrix));
   for (const std::string& name : checkpoint.names()) {
     const TensorView& tensor = checkpoint.get(name);
     report.dtype_bytes[std::string(dtype_name(tensor.dtype))] += static_cast<int64_t>(tensor.bytes.size());
     if (!is_part_of_packed(checkpoint, name)) report.parameters += tensor.n_elements();
   }
-  for (const MatrixReport& m : report.matrices) {
-    if (m.dense_bytes == 0) report.parameters += m.n_weights();
+  for (const auto* list : {&report.matrices, &report.vocab}) {
+    for (const MatrixReport& m : *list) {
+      if (m.dense_bytes == 0) report.parameters += m.n_weights();
+    }
   }
   report.tensor_bytes = checkpoint.tensor_bytes();
   report.file_bytes = checkpoint.file_bytes();
@@ -152,6 +169,8 @@ Json to_json(const ModelReport& report, const ModelConfig& config) {
                {"tensor_bytes", report.tensor_bytes},
                {"dtype_bytes", report.dtype_bytes}};
   json.update(total_json(report.total()));
+  json["vocab"] = Json::object();
+  for (const MatrixReport& m : report.vocab) json["vocab"][m.name] = matrix_json(m);
   json["matrix_kinds"] = Json::object();
   for (const Proj p : kProjections) json["matrix_kinds"][proj_name(p)] = total_json(report.total(p));
   json["layers"] = Json::array();

@@ -38,7 +38,8 @@ struct MatrixTotal {
 
 struct ModelReport {
   bool packed = false;
-  std::vector<MatrixReport> matrices;          ///< layer by layer
+  std::vector<MatrixReport> matrices;          ///< of the linear layers, layer by layer
+  std::vector<MatrixReport> vocab;             ///< the embedding, and the head unless it is tied; in none of the totals
   std::map<std::string, int64_t> dtype_bytes;  ///< of all tensors, by dtype as in the file
   int64_t parameters = 0;                      ///< weights of the linear layers and elements of all other tensors
   int64_t tensor_bytes = 0, file_bytes = 0;
@@ -51,7 +52,8 @@ struct ModelReport {
 /// @throws FormatError where a matrix does not fit the config
 ModelReport report_model(const ModelWeights& weights);
 
-/// Keys bits_histogram, matrix_kinds, layers (each with its matrices), bpw, code_bits, bytes and the config's sizes.
+/// Keys bits_histogram, matrix_kinds, layers (each with its matrices), bpw, code_bits, bytes (all of the linear layers
+/// only), vocab (by name) and the config's sizes.
 Json to_json(const ModelReport& report, const ModelConfig& config);
 
 /// One digit per block, top to bottom and left to right. A larger grid is shrunk: a digit is then the rounded mean of a

@@ -68,30 +68,41 @@ class Verifier {
     const LinearShape shape = linear_shape(weights_.config(), p);
     const std::string name = linear_name(layer, p);
     if (shape.bias) expect(name + ".bias", {shape.out_features});
-    if (packed_ == nullptr || !packed_->is_packed(layer, p)) {
-      expect(name + ".weight", {shape.out_features, shape.in_features});
+    expect_matrix(name, shape.out_features, shape.in_features, [&] { return packed_->view(layer, p); });
+  }
+
+  void expect_vocab(const char* name) {
+    const ModelConfig& c = weights_.config();
+    expect_matrix(name, c.vocab_size, c.d_model, [&] { return packed_->vocab_view(name); });
+  }
+
+  template <class View>
+  void expect_matrix(const std::string& name, int64_t out_features, int64_t in_features, View view) {
+    if (packed_ == nullptr || !packed_->is_packed(name)) {
+      expect(name + ".weight", {out_features, in_features});
       return;
     }
     for (const char* part : {".codes", ".bits", ".scales", ".zeros"}) expected_.insert(name + part);
-    collect(result_.problems, [&] { (void)check_packed(packed_->view(layer, p), name.c_str()); });
+    collect(result_.problems, [&] { (void)check_packed(view(), name.c_str()); });
   }
 
   void expect_tensors() {
     const ModelConfig& c = weights_.config();
-    expect(kEmbedName, {c.vocab_size, c.d_model});
+    expect_vocab(kEmbedMatrix);
     for (int64_t layer = 0; layer < c.n_layers; ++layer) {
       expect(attn_norm_name(layer), {c.d_model});
       expect(mlp_norm_name(layer), {c.d_model});
       for (const Proj p : kProjections) expect_linear(layer, p);
     }
     expect(kFinalNormName, {c.d_model});
-    if (!c.tied_embeddings) expect(kHeadName, {c.vocab_size, c.d_model});
+    if (!c.tied_embeddings) expect_vocab(kHeadMatrix);
   }
 
   void find_unexpected() {
     for (const std::string& name : weights_.checkpoint().names()) {
       // Old Llama checkpoints store a table that nobody reads, tied ones sometimes a second copy of the head.
-      const bool copied = name.ends_with(".rotary_emb.inv_freq") || name == kHeadName;
+      const bool second_head = name == kHeadName && weights_.config().tied_embeddings;
+      const bool copied = name.ends_with(".rotary_emb.inv_freq") || second_head;
       if (!expected_.contains(name) && !copied) {
         result_.problems.push_back(fmt::format("[{}] tensor {}: got it, expected no such tensor by config.json.",
                                                weights_.checkpoint().dir().string(), name));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "scalebits/model/vocab.h"
 #include "scalebits/search/budget.h"
 
 namespace scalebits {
@@ -24,7 +25,11 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   const int64_t positions = std::max<int64_t>(threads * length, std::min(kMicrobatch, slice * length));
   // Q(W) of a layer, the dense matrix it came from (stored, permuted), gradient and squares of the layer.
   const int64_t weights = 4 * (layer + 3 * widest + 2 * layer);
-  const int64_t head = 4 * c.vocab_size * c.d_model;
+  // A packed vocabulary matrix is once held dense on its way, or decoded for good beside the reference's head.
+  int64_t head = 4 * c.vocab_size * c.d_model;
+  const auto vocab = vocab_plans(c, layers.items.front().grid.spec(), layers.vocab);
+  if (!vocab.empty()) head *= 2;
+  for (const LinearPlan& matrix : vocab) head += matrix.bytes();
   const int64_t logits = threads * 6 * 4 * std::max(kLogitValues, 16 * c.vocab_size);
   const int64_t microbatch = 4 * positions * taps + threads * 4 * length * (8 * c.d_model + 4 * c.d_ff);
   const int64_t references = 4 * sequences * length * c.d_model;

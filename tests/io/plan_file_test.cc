@@ -16,6 +16,7 @@ Plan small_plan() {
   plan.model_fingerprint = "f";
   plan.calib_hash = "c";
   plan.seed = 18446744073709551615ULL;
+  plan.vocab = {5, 6};
   plan.order.residual = {2, 0, 1};
   plan.order.layers.push_back({{1, 0}, {{0, 1}, {1, 0}}, {1, 0}, {{0}, {0}}});
   plan.linears.push_back({"a", BlockGrid(20, 6, plan.spec), {1, 8, 3, 4}, {}, {}});
@@ -27,9 +28,19 @@ TEST(PlanFile, ReadsBackWhatItWrote) {
   const Plan again = parse_plan(plan_to_json(plan, {{"trace", {1, 2}}}), "plan");
   EXPECT_EQ(again.linears, plan.linears);
   EXPECT_EQ(again.order, plan.order);
+  EXPECT_EQ(again.vocab, plan.vocab);
   EXPECT_EQ(again.spec, plan.spec);
   EXPECT_EQ(again.seed, plan.seed);
   EXPECT_EQ(again.quantizer, plan.quantizer);
+}
+
+TEST(PlanFile, AnOlderPlanLeftEmbeddingAndHeadDense) {
+  Json json = Json::parse(plan_to_json(small_plan()));
+  EXPECT_EQ(json["embed_bits"], 5);
+  EXPECT_EQ(json["head_bits"], 6);
+  json.erase("embed_bits");
+  json.erase("head_bits");
+  EXPECT_EQ(parse_plan(json.dump(), "plan").vocab, (VocabBits{kDenseBits, kDenseBits}));
 }
 
 TEST(PlanFile, WidthsAreOneStringOfDigitsPerRowOfBlocks) {
@@ -65,6 +76,13 @@ TEST(PlanFile, RefusesWhatIsNoPlan) {
               }),
               HasSubstr("expected an index in 0..1"));
   EXPECT_THAT(error_of([](Json& j) { j["seed"] = "x"; }), HasSubstr("p.json"));
+  // 2^32 + 6 is 6 where an integer is cut off.
+  for (const Json& bad :
+       {Json(1), Json(9), Json(15), Json(-6), Json(6.5), Json("6"), Json(4294967302), Json(nullptr)}) {
+    EXPECT_THAT(error_of([&](Json& j) { j["head_bits"] = bad; }),
+                HasSubstr("[p.json] head_bits: got " + bad.dump() + ", expected 2..8 or 16"));
+    EXPECT_THAT(error_of([&](Json& j) { j["embed_bits"] = bad; }), HasSubstr("embed_bits"));
+  }
 }
 
 }  // namespace

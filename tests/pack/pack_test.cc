@@ -96,7 +96,9 @@ TEST_F(Pack, SizesAreThoseOfTheFiles) {
   }
   EXPECT_EQ(size.quantized_bytes, packed_bytes);
   EXPECT_EQ(size.quantized_bytes, plan_.bytes());
-  EXPECT_EQ(size.quantized_bytes + size.dense_bytes, written.tensor_bytes());
+  EXPECT_EQ(size.embed_bytes, 128 * 64 * 4);  // left dense, f32
+  EXPECT_EQ(size.head_bytes, 128 * 64 * 4);
+  EXPECT_EQ(size.quantized_bytes + size.embed_bytes + size.head_bytes + size.dense_bytes, written.tensor_bytes());
   EXPECT_DOUBLE_EQ(read_packed_config(dir_ / "packed").bits, plan_.bpw());
 }
 

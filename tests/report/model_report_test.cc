@@ -82,6 +82,28 @@ TEST_F(PackedReport, JsonHasTheHistogramsOfLayersAndMatrices) {
   EXPECT_EQ(json["matrix_kinds"]["down_proj"]["weights"], 2 * 64 * 96);
 }
 
+TEST_F(PackedReport, VocabularyMatricesAreInNoTotal) {
+  ASSERT_EQ(report_.vocab.size(), 2U);
+  EXPECT_EQ(report_.vocab[0].dense_bytes, 128 * 64 * 4);
+  test::pack_model(test::tiny_gqa(), dir_ / "vocab", kSpec, [](int64_t, Proj, int64_t) { return uint8_t{2}; },
+                   {kDenseBits, 6});
+  test::pack_model(test::tiny_gqa(), dir_ / "plain", kSpec, [](int64_t, Proj, int64_t) { return uint8_t{2}; });
+  const auto with = open_model(dir_ / "vocab"), without = open_model(dir_ / "plain");
+  const ModelReport report = report_model(*with);
+  const MatrixReport& head = report.vocab[1];
+  EXPECT_EQ(head.name, "lm_head");
+  EXPECT_EQ(head.weights[6], 128 * 64);
+  EXPECT_EQ(head.code_bytes, 128 * 64 * 6 / 8);
+  EXPECT_EQ(head.scale_bytes, 128 * 4 * 2);  // groups of 16
+  EXPECT_EQ(head.zero_bytes, 128 * 4 * 7 / 8);
+  EXPECT_EQ(head.map_bytes, 4 * 2);
+  EXPECT_EQ(report.total().bytes, report_model(*without).total().bytes);
+  EXPECT_EQ(report.parameters, report_.parameters);
+  const Json json = to_json(report, with->config());
+  EXPECT_EQ(json["vocab"]["lm_head"]["bytes"], head.bytes());
+  EXPECT_EQ(json["vocab"]["model.embed_tokens"]["bits_histogram"]["dense"], 128 * 64);
+}
+
 TEST(DenseReport, CountsParametersAndBytesByDtype) {
   const auto weights = open_model(test::demo_model());
   const ModelReport report = report_model(*weights);

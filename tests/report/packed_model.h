@@ -13,11 +13,12 @@ using Widths = std::function<uint8_t(int64_t layer, Proj p, int64_t block)>;
 
 /// Packs `dense` into the new directory `packed` by rounding to the nearest.
 inline void pack_model(const std::filesystem::path& dense, const std::filesystem::path& packed, BlockSpec spec,
-                       const Widths& widths) {
+                       const Widths& widths, VocabBits vocab = {}) {
   const ModelConfig config = read_hf_config(dense);
   const auto checkpoint = std::make_shared<const Checkpoint>(dense);
   Plan plan;
   plan.spec = spec;
+  plan.vocab = vocab;
   plan.quantizer = "rtn";
   plan.method = "test";
   plan.calib_hash = "0123456789abcdef";

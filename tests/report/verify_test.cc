@@ -89,6 +89,18 @@ TEST_F(VerifyPacked, NamesAMissingMatrixAndATensorThatNobodyAskedFor) {
   EXPECT_THAT(problems(dir()).front(), HasSubstr("tensor \"model.layers.6.input_layernorm.weight\": missing"));
 }
 
+TEST_F(VerifyPacked, LooksAtPackedVocabularyMatrices) {
+  const std::filesystem::path packed = parent_ / "vocab";
+  test::pack_model(test::demo_model(), packed, {}, [](int64_t, Proj, int64_t) { return uint8_t{2}; }, {6, 6});
+  EXPECT_THAT(problems(packed), IsEmpty());
+  flip(packed, "model.embed_tokens.codes", 99);
+  EXPECT_THAT(problems(packed), ElementsAre(HasSubstr("[model.embed_tokens.codes] checksum: got")));
+  flip(packed, "model.embed_tokens.codes", 99);
+  flip(packed, "model.embed_tokens.bits", 0, 16);  // 6 becomes 22
+  EXPECT_THAT(problems(packed), ElementsAre(HasSubstr("[model.embed_tokens] width of block 0: got 22"),
+                                            HasSubstr("[model.embed_tokens.bits] checksum")));
+}
+
 TEST_F(VerifyPacked, RefusesATruncatedFile) {
   std::filesystem::resize_file(dir() / "model.safetensors",
                                std::filesystem::file_size(dir() / "model.safetensors") - 1);

@@ -102,7 +102,8 @@ def linear_shape(config, linear):
     head_dim = config.get("head_dim") or d // heads
     q, kv = heads * head_dim, (config.get("num_key_value_heads") or heads) * head_dim
     return {"q_proj": (q, d), "k_proj": (kv, d), "v_proj": (kv, d), "o_proj": (d, q), "gate_proj": (ff, d),
-            "up_proj": (ff, d), "down_proj": (d, ff), "lm_head": (config["vocab_size"], d)}[linear.split(".")[-1]]
+            "up_proj": (ff, d), "down_proj": (d, ff), "lm_head": (config["vocab_size"], d),
+            "embed_tokens": (config["vocab_size"], d)}[linear.split(".")[-1]]
 
 
 def compare(got, expected):

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A whole matrix from weights to packed form, each group rounded for itself.
+#pragma once
+
+#include "scalebits/format/plan.h"
+#include "scalebits/quantize/quantizer.h"
+
+namespace scalebits {
+
+/// @param weight  [out_features, in_features] in the order in which they are to be stored, all finite
+PackedMatrix pack_linear(const LinearPlan& linear, std::span<const float> weight, const GroupQuantizer& quantizer);
+
+}  // namespace scalebits
