@@ -62,8 +62,9 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
     const auto packed = linears.find(sources[i]->name);
     if (packed != linears.end()) {
       const PackedView view = weights.view(packed->second.first, packed->second.second);
+      const RowColOrder order = weights.order(packed->second.first, packed->second.second);
       values.resize(static_cast<size_t>(view.grid.n_weights()));
-      decode_packed(view, check_packed(view, sources[i]->name.c_str()), values);
+      decode_packed(view, check_packed(view, sources[i]->name.c_str()), values, {order.rows, order.cols});
     } else {
       values.resize(static_cast<size_t>(sources[i]->n_elements()));
       read_floats(*sources[i], values);

@@ -12,6 +12,7 @@
 #include "scalebits/io/packed_config.h"
 #include "scalebits/io/plan_file.h"
 #include "scalebits/pack/tensor_bytes.h"
+#include "scalebits/pack/tie.h"
 #include "scalebits/quantize/quantizer.h"
 
 namespace scalebits {
@@ -48,6 +49,14 @@ std::map<std::string, Place> places(const ModelConfig& config) {
   return map;
 }
 
+/// Those that are tensors of this layer, with the end of their name.
+std::vector<std::pair<const char*, const Permutation*>> stored_permutations(const LinearPlan& linear) {
+  std::vector<std::pair<const char*, const Permutation*>> parts;
+  if (!linear.row_perm.empty()) parts.emplace_back(".row_perm", &linear.row_perm);
+  if (!linear.col_perm.empty() && !linear.shares_cols) parts.emplace_back(".col_perm", &linear.col_perm);
+  return parts;
+}
+
 std::vector<TensorSpec> packed_specs(const LinearPlan& linear) {
   int64_t codes = 0, scales = 0, zeros = 0;
   for (int64_t b = 0; b < linear.grid.n_blocks(); ++b) {
@@ -55,10 +64,16 @@ std::vector<TensorSpec> packed_specs(const LinearPlan& linear) {
     zeros += linear.grid.zero_bytes(b, linear.bits[static_cast<size_t>(b)]);
     scales += linear.grid.scale_bytes(b);
   }
-  return {{linear.name + ".codes", DType::kU8, {codes}},
-          {linear.name + ".bits", DType::kU8, {linear.grid.row_blocks(), linear.grid.col_blocks()}},
-          {linear.name + ".scales", DType::kF16, {scales / 2}},
-          {linear.name + ".zeros", DType::kU8, {zeros}}};
+  std::vector<TensorSpec> specs = {
+      {linear.name + ".codes", DType::kU8, {codes}},
+      {linear.name + ".bits", DType::kU8, {linear.grid.row_blocks(), linear.grid.col_blocks()}},
+      {linear.name + ".scales", DType::kF16, {scales / 2}},
+      {linear.name + ".zeros", DType::kU8, {zeros}}};
+  for (const auto& [part, perm] : stored_permutations(linear)) {
+    const auto length = static_cast<int64_t>(perm->size());
+    specs.push_back({linear.name + part, permutation_entry_bytes(length) == 2 ? DType::kI16 : DType::kI32, {length}});
+  }
+  return specs;
 }
 
 /// Tensors of the packed checkpoint, in the order of the dense one's files.
@@ -77,7 +92,7 @@ std::vector<TensorSpec> all_specs(const Checkpoint& dense, const Plan& plan) {
   return specs;
 }
 
-/// Packs one linear layer, its weight already in the folded order.
+/// Packs one linear layer, its weight already in the order that it is stored in.
 PackedMatrix pack_linear(const LinearPlan& linear, const at::Tensor& weight, const GroupQuantizer& quantizer) {
   const BlockGrid& grid = linear.grid;
   PackedMatrix packed(grid, linear.bits);
@@ -148,13 +163,20 @@ class PackedWriter {
 
   void write_packed(const LinearPlan& linear, const Place& place) {
     PackedMatrix packed;
-    if (ready_.empty()) packed = pack_linear(linear, weights_.weight(place.layer, *place.proj), quantizer_);
+    if (ready_.empty()) {
+      const at::Tensor weight = weights_.weight(place.layer, *place.proj);
+      packed = pack_linear(linear, in_order(weight, linear.order()), quantizer_);
+    }
     const PackedView view =
         ready_.empty() ? packed.view() : ready_[static_cast<size_t>(&linear - plan_.linears.data())].view();
     writer_.write(linear.name + ".codes", std::as_bytes(view.codes));
     writer_.write(linear.name + ".bits", std::as_bytes(view.bits));
     writer_.write(linear.name + ".scales", std::as_bytes(view.scales));
     writer_.write(linear.name + ".zeros", std::as_bytes(view.zeros));
+    for (const auto& [part, perm] : stored_permutations(linear)) {
+      const std::vector<uint8_t> bytes = store_permutation(*perm);
+      writer_.write(linear.name + part, std::as_bytes(std::span(bytes)));
+    }
   }
 
   /// Values come back in the dtype they were stored in, so nothing is rounded.
@@ -223,6 +245,7 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
   for (int64_t l = 0; l < config.n_layers; ++l) {
     for (const Proj p : kProjections) shapes[linear_name(l, p)] = linear_shape(config, p);
   }
+  check_tie(plan, config);
   for (const LinearPlan& linear : plan.linears) {
     const auto shape = shapes.find(linear.name);
     if (shape == shapes.end())
@@ -248,6 +271,8 @@ PackedSize write_packed(const std::shared_ptr<const Checkpoint>& dense, const Mo
   packed.quantizer = plan.quantizer;
   packed.method = plan.method;
   packed.reorder = plan.reorder;
+  packed.reorder_mode = plan.reorder_mode;
+  packed.tie = plan.tie;
   packed.calib_hash = plan.calib_hash;
   packed.seed = plan.seed;
   write_text_file(dir / "plan.json", plan_to_json(plan, extra));

@@ -32,6 +32,8 @@ MatrixReport report_matrix(const ModelWeights& weights, const PackedWeights* pac
   r.scale_bytes = static_cast<int64_t>(view.scales.size());
   r.zero_bytes = static_cast<int64_t>(view.zeros.size());
   r.map_bytes = static_cast<int64_t>(view.bits.size());
+  const RowColOrder order = packed->order(layer, p);
+  r.perm_bytes = permutation_bytes(order.rows) + (packed->col_owner(layer, p) == p ? permutation_bytes(order.cols) : 0);
   return r;
 }
 
@@ -40,7 +42,8 @@ bool is_part_of_packed(const Checkpoint& checkpoint, const std::string& name) {
   const size_t dot = name.rfind('.');
   if (dot == std::string::npos) return false;
   const std::string_view part = std::string_view(name).substr(dot);
-  return (part == ".codes" || part == ".bits" || part == ".scales" || part == ".zeros") &&
+  return (part == ".codes" || part == ".bits" || part == ".scales" || part == ".zeros" || part == ".row_perm" ||
+          part == ".col_perm") &&
          checkpoint.contains(name.substr(0, dot) + ".codes");
 }
 
@@ -70,7 +73,8 @@ Json matrix_json(const MatrixReport& matrix) {
     json["parts"] = {{"codes", matrix.code_bytes},
                      {"scales", matrix.scale_bytes},
                      {"zeros", matrix.zero_bytes},
-                     {"bits", matrix.map_bytes}};
+                     {"bits", matrix.map_bytes},
+                     {"permutations", matrix.perm_bytes}};
   }
   return json;
 }

@@ -74,6 +74,10 @@ class Verifier {
     }
     for (const char* part : {".codes", ".bits", ".scales", ".zeros"}) expected_.insert(name + part);
     collect(result_.problems, [&] { (void)check_packed(packed_->view(layer, p), name.c_str()); });
+    if (packed_->packed_config().reorder_mode != "fused") return;
+    expected_.insert(name + ".row_perm");
+    if (packed_->col_owner(layer, p) == p) expected_.insert(name + ".col_perm");
+    collect(result_.problems, [&] { (void)packed_->order(layer, p); });
   }
 
   void expect_tensors() {
@@ -115,7 +119,14 @@ class Verifier {
     result_.tensors = static_cast<int64_t>(names.size());
     result_.bytes = weights_.checkpoint().tensor_bytes();
     for (const auto& [key, value] : weights_.checkpoint().metadata()) {
-      if (key.starts_with("xxh3:") && weights_.checkpoint().contains(key.substr(5))) ++result_.checksums;
+      if (!key.starts_with("xxh3:")) continue;
+      if (weights_.checkpoint().contains(key.substr(5))) {
+        ++result_.checksums;
+      } else if (key.ends_with("_perm")) {
+        // Without it the matrix would be read in another order: for all other tensors, that they are missing shows.
+        result_.problems.push_back(
+            fmt::format("[{}] permutation: missing, expected one with checksum {}.", key.substr(5), value));
+      }
     }
   }
 

@@ -42,9 +42,8 @@ class Compensated {
   }
 
   [[nodiscard]] std::unique_ptr<QuantizedWeights> rounded_alone() const {
-    auto weights =
-        std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order),
-                                           find_quantized_layers(config_, plan_.spec), group_quantizer("clip"));
+    auto weights = std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order),
+                                                      test::layers_of(plan_, config_), group_quantizer("clip"));
     for (size_t i = 0; i < plan_.linears.size(); ++i) weights->set_bits(i, plan_.linears[i].bits);
     return weights;
   }
@@ -84,6 +83,24 @@ TEST(Compensate, ReportsTheLossOfWhatIsPacked) {
   // Both run in f32 on the same decoded weights, but for the order of sums.
   const double packed = tested.kl(*open_model(dir.path()));
   EXPECT_NEAR(model.heldout_kl, packed, 1e-4 * packed);
+}
+
+TEST(Compensate, ReportsTheLossOfWhatIsPackedInOrdersOfTheirOwn) {
+  Compensated tested(tiny(), BlockSpec{16, 32, 32}, 0, 24);
+  test::draw_fused_orders(tested.plan_, tested.config_, true, 3);
+  const CompensatedModel model = tested.run();
+  const test::TempDir dir;
+  write_packed(tested.checkpoint_, tested.config_, tested.plan_, model.matrices, Json::object(), dir.path(),
+               silent_log());
+  const double packed = tested.kl(*open_model(dir.path()));
+  EXPECT_NEAR(model.heldout_kl, packed, 1e-4 * packed);
+}
+
+/// With the wrong order of the Hessian, errors would be fed into channels that have nothing to do with them.
+TEST(Compensate, LowersTheLossOfATrainedModelInOrdersOfTheirOwn) {
+  Compensated tested(test::demo_model(), BlockSpec{32, 128, 128}, 2, 128);
+  test::draw_fused_orders(tested.plan_, tested.config_, false, 3);
+  EXPECT_LT(tested.run().heldout_kl, 0.9 * tested.kl(*tested.rounded_alone()));
 }
 
 TEST(Compensate, LowersTheLossOfATrainedModel) {
