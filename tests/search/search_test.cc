@@ -153,6 +153,7 @@ TEST_F(TinySearch, GoesOnFromAnySavedStateToTheSameResult) {
 TEST_F(TinySearch, KeepsTheBudgetWithPermutationsInIt) {
   QuantizedLayers layers = layers_;
   reserve_orders(layers, true, true, true);
+  ASSERT_EQ(order_bytes(layers), 2 * 2 * (512 + 320));  // by hand: 2 bytes, 2 layers, rows and columns
   const auto plain = std::make_shared<const DenseWeights>(checkpoint_, config_);
   const std::vector<at::Tensor> reference = reference_hidden(*plain, calib_.heldout);
   for (const Method method : kMethods) {
