@@ -70,16 +70,18 @@ void print_packed(const PackedConfig& p, const ModelReport& report, int64_t n_la
     parts.scale_bytes += m.scale_bytes;
     parts.zero_bytes += m.zero_bytes;
     parts.map_bytes += m.map_bytes;
+    parts.perm_bytes += m.perm_bytes;
     parts.dense_bytes += m.dense_bytes;
   }
-  print_line("recipe        method {}, quantizer {}, reorder {}, blocks {}x{}, groups of {}, seed {}, calibration {}",
-             p.method, p.quantizer, p.reorder, p.spec.rows, p.spec.cols, p.spec.group_size, p.seed,
-             p.calib_hash.empty() ? "none" : p.calib_hash);
+  print_line(
+      "recipe        method {}, quantizer {}, reorder {} {}{}, blocks {}x{}, groups of {}, seed {}, calibration {}",
+      p.method, p.quantizer, p.reorder, p.reorder_mode, p.tie == "none" ? "" : ", tied", p.spec.rows, p.spec.cols,
+      p.spec.group_size, p.seed, p.calib_hash.empty() ? "none" : p.calib_hash);
   print_line("matrices      {:.4f} bits per weight with everything counted, {:.4f} in the codes alone", total.bpw(),
              total.code_bits());
-  print_line("  codes {}, scales {}, zeros {}, width map {}, dense {} bytes", grouped(parts.code_bytes),
-             grouped(parts.scale_bytes), grouped(parts.zero_bytes), grouped(parts.map_bytes),
-             grouped(parts.dense_bytes));
+  print_line("  codes {}, scales {}, zeros {}, width map {}, permutations {}, dense {} bytes",
+             grouped(parts.code_bytes), grouped(parts.scale_bytes), grouped(parts.zero_bytes), grouped(parts.map_bytes),
+             grouped(parts.perm_bytes), grouped(parts.dense_bytes));
   print_line("");
   print_line("{:<10} {:>7}  share of weights by bits", "", "bpw");
   print_line("{:<10} {:7.4f}  {}", "all", total.bpw(), shares(total));
@@ -123,6 +125,8 @@ Json run(const InspectFlags& flags) {
     json["recipe"] = {{"method", recipe.method},
                       {"quantizer", recipe.quantizer},
                       {"reorder", recipe.reorder},
+                      {"reorder_mode", recipe.reorder_mode},
+                      {"tie", recipe.tie},
                       {"block", {recipe.spec.rows, recipe.spec.cols}},
                       {"group_size", recipe.spec.group_size},
                       {"seed", recipe.seed},

@@ -73,7 +73,20 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
                    "fisher: squared gradient times squared error")
       ->type_name("NAME")
       ->capture_default_str();
-  command->add_option("--reorder", o.reorder, "Channel orders folded into the weights: none, rows, cols, both")
+  command->add_option("--reorder", o.reorder, "Channels that are sorted by sensitivity: none, rows, cols, both")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      ->add_option("--reorder-mode", o.reorder_mode,
+                   "folded: orders shared with neighbouring weights, so that nothing is stored or done at run time; "
+                   "fused: an order of its own for every matrix, stored with it (2 bytes a channel, in the budget) and "
+                   "applied by the kernels")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      ->add_option("--tie", o.tie,
+                   "fused: q k v share one order of columns and so do gate up, for engines that compute each as one "
+                   "product; of --reorder-mode folded always true; none")
       ->type_name("NAME")
       ->capture_default_str();
   command

@@ -47,6 +47,11 @@ void QuantizeJob::find_layers() {
     for (const std::string& text : o_.tensor_type) rules.push_back(parse_type_rule(text));
     layers_ = find_quantized_layers(config_, spec_, o_.ignore, rules);
     layers_.vocab = asked_vocab_bits();
+    if (search_.reorder_mode == ReorderMode::kFused) {
+      const Reorder reorder = search_.reorder;
+      reserve_orders(layers_, reorder == Reorder::kRows || reorder == Reorder::kBoth,
+                     reorder == Reorder::kCols || reorder == Reorder::kBoth, parse_tie(o_.tie));
+    }
     return;
   }
   if (o_.embed_bits || o_.head_bits) {
@@ -64,6 +69,12 @@ void QuantizeJob::find_layers() {
     return std::none_of(plan_->linears.begin(), plan_->linears.end(),
                         [&](const LinearPlan& linear) { return linear.name == item.name; });
   });
+  for (QuantizedLayers::Item& item : layers_.items) {
+    const auto linear = std::find_if(plan_->linears.begin(), plan_->linears.end(),
+                                     [&](const LinearPlan& l) { return l.name == item.name; });
+    item.order = linear->order();
+    item.shares_cols = linear->shares_cols;
+  }
   if (layers_.items.size() == plan_->linears.size() && !layers_.items.empty()) return;
   fail<FormatError>(o_.plan,
                     "linears: got {} of which {} are linear layers of {}, expected all. Is it another model's?",
@@ -75,12 +86,10 @@ Plan QuantizeJob::uniform_plan(int bits) const {
   plan.spec = spec_;
   plan.vocab = layers_.vocab;
   for (const auto& item : layers_.items) {
-    plan.linears.push_back({item.name,
-                            item.grid,
+    plan.linears.push_back({item.name, item.grid,
                             std::vector<uint8_t>(static_cast<size_t>(item.grid.n_blocks()),
                                                  static_cast<uint8_t>(item.bits_or_fixed(bits))),
-                            {},
-                            {}});
+                            item.order.rows, item.order.cols, item.shares_cols});
   }
   return plan;
 }

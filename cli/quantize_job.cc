@@ -47,6 +47,8 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
   search_.method = parse_method(o_.method);
   search_.score = parse_score(o_.score);
   search_.reorder = parse_reorder(o_.reorder);
+  search_.reorder_mode = parse_reorder_mode(o_.reorder_mode);
+  (void)parse_tie(o_.tie);
   search_.loss = parse_loss(o_.loss);
   search_.max_iterations = o_.iterations;
   search_.seed = o_.seed;
@@ -89,10 +91,11 @@ CalibSet QuantizeJob::calibration() {
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
   return hash_hex(
-      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} vocab{}+{}",
+      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} vocab{}+{}",
                   fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
-                  o_.reorder, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed, fmt::join(o_.ignore, "|"),
-                  fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed, layers_.vocab.head));
+                  o_.reorder, o_.reorder_mode, o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
+                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed,
+                  layers_.vocab.head));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -117,11 +120,14 @@ Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
                        state ? &*state : nullptr, [&](const SearchState& s) {
                          save_search_state(work_ / "search.json", s, layers_, fingerprint);
                        });
+  layers_ = with_orders(std::move(layers_), result.fused);
   Plan plan = uniform_plan(kMaxBits);
   for (size_t i = 0; i < plan.linears.size(); ++i) plan.linears[i].bits = result.widths[i];
   plan.quantizer = o_.quantizer;
   plan.method = o_.method;
   plan.reorder = o_.reorder;
+  plan.reorder_mode = o_.reorder_mode;
+  plan.tie = o_.tie;
   plan.model_fingerprint = fingerprint_;
   plan.calib_hash = calib.hash;
   plan.seed = o_.seed;

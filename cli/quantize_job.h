@@ -22,6 +22,7 @@ struct QuantizeOptions {
   std::string block = "32x128";
   int group_size = 128;
   std::string method = "search", score = "exact", reorder = "both", quantizer = "gptq", loss = "kl";
+  std::string reorder_mode = "folded", tie = "none";
   int64_t iterations = 30;
   std::vector<std::string> ignore, tensor_type;
   std::optional<int> embed_bits, head_bits;

@@ -46,6 +46,9 @@ void QuantizeJob::print_sizes() const {
   print_vocab();
   print_line("blocks        {} x {}, groups of {}; {:.3f} % of the codes are padding", spec_.rows, spec_.cols,
              spec_.group_size, 100.0 * static_cast<double>(padding) / static_cast<double>(n_weights(layers_)));
+  if (const int64_t bytes = order_bytes(layers_); bytes > 0) {
+    print_line("permutations  {} bytes, {:.4f} bpw, in the budget", grouped(bytes), bpw_of(bytes));
+  }
   print_line("reachable     {:.4f} to {:.4f} bpw", bpw_of(reach.least), bpw_of(reach.most));
   const int64_t other = dense_bytes();
   print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
@@ -87,6 +90,7 @@ Json QuantizeJob::sizes_json() const {
   const int64_t other = dense_bytes();
   Json json = {{"target_bpw", bpw_of(budget_)},
                {"budget_bytes", budget_},
+               {"permutation_bytes", order_bytes(layers_)},
                {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
                {"file_bytes_at_most", budget_ + other},
                {"peak_memory_bytes_estimate", memory_.total()}};

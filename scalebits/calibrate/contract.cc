@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/calibrate/contract.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "scalebits/base/errors.h"
@@ -49,6 +50,15 @@ void add_row(const RowView& v, double g_scale, double f_scale, BlockSensitivity&
   b.fisher += row.fisher * f_scale;
 }
 
+/// The columns `cols` of the stored order of a row that is in the model's order.
+void gather(const float* row, const Permutation& order, Extent cols, float* out) {
+  if (order.empty()) {
+    std::copy_n(row + cols.first, cols.count, out);
+    return;
+  }
+  for (int64_t c = 0; c < cols.count; ++c) out[c] = row[order[static_cast<size_t>(cols.first + c)]];
+}
+
 void check_finite(const WeightGradient& gradient, const std::string& name) {
   for (size_t i = 0; i < gradient.sum.size(); ++i) {
     if (std::isfinite(gradient.sum[i]) && std::isfinite(gradient.squares[i])) continue;
@@ -77,9 +87,10 @@ void WeightGradient::add(int64_t first, std::span<const float> g) {
 
 LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const WeightGradient& gradient,
                            int64_t positions) {
-  const auto& [name, layer, proj, grid, fixed_bits] = weights.layers().items[item];
-  check_finite(gradient, name);
-  const at::Tensor w = weights.dense().weight(layer, proj);
+  const auto& [rows_order, cols_order] = weights.layers().items[item].order;
+  const BlockGrid& grid = weights.layers().items[item].grid;
+  check_finite(gradient, weights.layers().items[item].name);
+  const at::Tensor w = weights.stored_weight(item);
   const int64_t n_blocks = grid.n_blocks(), width = grid.in_features();
   const double scale = 1.0 / static_cast<double>(positions);  // both terms are means over positions
 
@@ -95,7 +106,7 @@ LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const W
     const auto n = static_cast<size_t>(cols.count), m = static_cast<size_t>(rows.count);
     const int bits = weights.bits(item)[static_cast<size_t>(block)];
     const bool has_up = bits >= kMinBits && bits<kMaxBits, has_down = bits> kMinBits;
-    std::vector<float> q(n), up(n), down(n);
+    std::vector<float> q(n), up(n), down(n), g(n), f(n);
     std::vector<double> score(n), fisher(n);
     Partial& part = partials[static_cast<size_t>(block)];
     part = {std::vector<double>(m), std::vector<double>(m), std::vector<double>(n), std::vector<double>(n)};
@@ -103,8 +114,11 @@ LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const W
       weights.quantize_block_row(item, block, bits, w, r, q.data());
       if (has_up) weights.quantize_block_row(item, block, bits + 1, w, r, up.data());
       if (has_down) weights.quantize_block_row(item, block, bits - 1, w, r, down.data());
-      const int64_t at = (rows.first + r) * width + cols.first;
-      add_row({w.data_ptr<float>() + at, gradient.sum.data() + at, gradient.squares.data() + at, q.data(),
+      const int64_t stored = rows.first + r;
+      const int64_t row = rows_order.empty() ? stored : rows_order[static_cast<size_t>(stored)];
+      gather(gradient.sum.data() + row * width, cols_order, cols, g.data());
+      gather(gradient.squares.data() + row * width, cols_order, cols, f.data());
+      add_row({w.data_ptr<float>() + stored * width + cols.first, g.data(), f.data(), q.data(),
                has_up ? up.data() : nullptr, has_down ? down.data() : nullptr, cols.count},
               scale, scale, result.blocks[static_cast<size_t>(block)], score.data(), fisher.data());
       for (size_t c = 0; c < n; ++c) {

@@ -14,7 +14,7 @@ struct WeightGradient {
 
   Proj proj;
   int64_t out_features, in_features;
-  std::vector<float> sum, squares;  ///< [out_features, in_features]
+  std::vector<float> sum, squares;  ///< [out_features, in_features], in the model's order
 };
 
 /// Contracts with the current widths' candidate moves. @param positions of the whole pass

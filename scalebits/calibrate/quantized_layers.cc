@@ -92,4 +92,27 @@ QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
   return layers;
 }
 
+void reserve_orders(QuantizedLayers& layers, bool rows, bool cols, bool tie) {
+  const QuantizedLayers::Item* owner = nullptr;
+  for (QuantizedLayers::Item& item : layers.items) {
+    if (rows) item.order.rows = identity_permutation(item.grid.out_features());
+    if (!cols) continue;
+    item.order.cols = identity_permutation(item.grid.in_features());
+    item.shares_cols = tie && owner != nullptr && owner->layer == item.layer &&
+                       same_input(owner->proj).data() == same_input(item.proj).data();
+    if (!item.shares_cols) owner = &item;
+  }
+}
+
+QuantizedLayers with_orders(QuantizedLayers layers, const FusedOrder& orders) {
+  if (orders.empty()) return layers;
+  SCALEBITS_CHECK(orders.size() == layers.items.size());
+  for (size_t i = 0; i < orders.size(); ++i) {
+    RowColOrder& order = layers.items[i].order;
+    SCALEBITS_CHECK(orders[i].rows.size() == order.rows.size() && orders[i].cols.size() == order.cols.size());
+    order = orders[i];
+  }
+  return layers;
+}
+
 }  // namespace scalebits

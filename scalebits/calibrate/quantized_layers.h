@@ -19,9 +19,18 @@ struct QuantizedLayers {
     Proj proj = Proj::kQ;
     BlockGrid grid;
     int fixed_bits = 0;  ///< width of all its blocks, which no search may move; 0 = free
+    /// Mode `fused`: the order that it is quantized and stored in. Until a search has found it, the identity, because
+    /// its bytes count from the beginning. Empty = as in the model, and not stored.
+    RowColOrder order = {};
+    /// order.cols is that of the nearest item before it that has one of its own, and stored there (tie).
+    bool shares_cols = false;
 
     /// Its width where all free blocks have `bits`.
     [[nodiscard]] int bits_or_fixed(int bits) const { return fixed_bits != 0 ? fixed_bits : bits; }
+    /// Bytes of its permutations in the file.
+    [[nodiscard]] int64_t order_bytes() const {
+      return permutation_bytes(order.rows) + (shares_cols ? 0 : permutation_bytes(order.cols));
+    }
   };
   std::vector<Item> items;
   VocabBits vocab;
@@ -42,5 +51,14 @@ TypeRule parse_type_rule(std::string_view text);
 QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
                                       const std::vector<std::string>& ignore = {},
                                       const std::vector<TypeRule>& rules = {});
+
+/// Orders of their own, [item].
+using FusedOrder = std::vector<RowColOrder>;
+
+/// Gives every item the identity as its order, to be sorted by a search: of its rows, of its columns. @param tie  items
+/// of the same input share one order of columns
+void reserve_orders(QuantizedLayers& layers, bool rows, bool cols, bool tie);
+/// The layers in these orders, which are as long as those that they have. Empty = the orders that they have.
+QuantizedLayers with_orders(QuantizedLayers layers, const FusedOrder& orders);
 
 }  // namespace scalebits

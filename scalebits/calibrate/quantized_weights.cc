@@ -39,6 +39,11 @@ at::Tensor QuantizedWeights::reference_logits(const at::Tensor& hidden) const {
   return layers_.vocab.head == kDenseBits ? logits(hidden) : dense_->logits(hidden);
 }
 
+at::Tensor QuantizedWeights::stored_weight(size_t item) const {
+  const auto& i = layers_.items[item];
+  return in_order(dense_->weight(i.layer, i.proj), i.order);
+}
+
 void QuantizedWeights::allocate(Fitted& fitted, const BlockGrid& grid) {
   int64_t total = 0;
   for (int64_t b = 0; b < grid.n_blocks(); ++b) {
@@ -103,7 +108,7 @@ std::shared_ptr<const Linear> QuantizedWeights::linear(int64_t layer, Proj p) co
   if (index < 0) return dense_->linear(layer, p);
   const auto item = static_cast<size_t>(index);
   const BlockGrid& grid = layers_.items[item].grid;
-  const at::Tensor w = dense_->weight(layer, p);
+  const at::Tensor w = stored_weight(item);
   at::Tensor quantized = at::empty_like(w);
   parallel_for(grid.n_blocks(), [&](int64_t block) {
     const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
@@ -113,6 +118,7 @@ std::shared_ptr<const Linear> QuantizedWeights::linear(int64_t layer, Proj p) co
     }
   });
   const at::Tensor b = dense_->bias(layer, p);
+  quantized = undo_order(quantized, layers_.items[item].order);
   return std::make_shared<DenseLinear>(quantized.to(dtype()), b.defined() ? b.to(dtype()) : b);
 }
 

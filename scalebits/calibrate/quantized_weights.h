@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// A dense model seen through the widths of a plan: every linear layer hands out Q_b(W), made on demand; embedding and
-/// head are those that will be written.
+/// head are those that will be written. Groups and blocks are those of the stored order; what is handed out is in the
+/// model's own.
 #pragma once
 
 #include <array>
@@ -24,6 +25,9 @@ class QuantizedWeights final : public ModelWeights {
   [[nodiscard]] const DenseWeights& dense() const { return *dense_; }
   [[nodiscard]] const QuantizedLayers& layers() const { return layers_; }
   [[nodiscard]] const GroupQuantizer& quantizer() const { return *quantizer_; }
+
+  /// W of layers().items[item] in the order that it is stored in; the functions below take it.
+  [[nodiscard]] at::Tensor stored_weight(size_t item) const;
 
   /// Widths of layers().items[item], [n_blocks]; 0 = left at full precision.
   void set_bits(size_t item, std::vector<uint8_t> bits);

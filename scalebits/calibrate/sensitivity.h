@@ -27,7 +27,7 @@ struct BlockSensitivity {
   double fisher = 0;     ///< sum of F
 };
 
-/// Of one linear layer. Channel scores: sums over the other axis.
+/// Of one linear layer, blocks and channels in its stored order. Channel scores: sums over the other axis.
 struct LinearSensitivity {
   std::vector<BlockSensitivity> blocks;
   std::vector<double> row_score, col_score;    ///< sum |g * (W - Q_b)|

@@ -10,24 +10,25 @@
 namespace scalebits {
 namespace {
 
-/// Each of 0..perm.size()-1 once. Empty is the identity and always good.
-void check_permutation(const std::string& where, const char* what, const Permutation& perm) {
-  std::vector<bool> seen(perm.size());
-  for (size_t i = 0; i < perm.size(); ++i) {
-    const int32_t old = perm[i];
-    if (old < 0 || static_cast<size_t>(old) >= perm.size()) {
-      fail<FormatError>(where, "{}[{}]: got {}, expected an index in 0..{}", what, i, old, perm.size() - 1);
-    }
-    if (seen[static_cast<size_t>(old)]) fail<FormatError>(where, "{}[{}]: got {} a second time", what, i, old);
-    seen[static_cast<size_t>(old)] = true;
-  }
-}
-
-void check_permutation(const std::string& where, const char* what, const Permutation& perm, int64_t length) {
+void check_length(const std::string& where, const char* what, const Permutation& perm, int64_t length) {
   if (!perm.empty() && static_cast<int64_t>(perm.size()) != length) {
     fail<FormatError>(where, "{}: got {} entries, expected {} or none", what, perm.size(), length);
   }
   check_permutation(where, what, perm);
+}
+
+/// @param owner  the nearest layer before it that has a column order of its own, or nullptr
+void check_own_order(const Plan& plan, const LinearPlan& linear, const LinearPlan* owner) {
+  const std::string& where = linear.name;
+  check_length(where, "row_perm", linear.row_perm, linear.grid.out_features());
+  check_length(where, "col_perm", linear.col_perm, linear.grid.in_features());
+  if (plan.reorder_mode != "fused" && !(linear.row_perm.empty() && linear.col_perm.empty())) {
+    fail<FormatError>(where, "order of its own: got one in reorder mode {}, expected mode fused", plan.reorder_mode);
+  }
+  if (linear.shares_cols && (owner == nullptr || owner->col_perm.empty() || owner->col_perm != linear.col_perm)) {
+    fail<FormatError>(where, "shared col_perm: got another than that of {}, expected the same",
+                      owner == nullptr ? "no layer before it" : owner->name);
+  }
 }
 
 void check_order(const FoldedOrder& order) {
@@ -46,7 +47,7 @@ void check_order(const FoldedOrder& order) {
 
 int64_t LinearPlan::bytes() const {
   SCALEBITS_CHECK(static_cast<int64_t>(bits.size()) == grid.n_blocks());
-  int64_t total = 4 * static_cast<int64_t>(row_perm.size() + col_perm.size());
+  int64_t total = permutation_bytes(row_perm) + (shares_cols ? 0 : permutation_bytes(col_perm));
   for (size_t block = 0; block < bits.size(); ++block) {
     total += grid.block_bytes(static_cast<int64_t>(block), bits[block]);
   }
@@ -90,6 +91,13 @@ void check_plan(const Plan& plan) {
   for (const auto& [what, bits] : {std::pair{"embed_bits", plan.vocab.embed}, {"head_bits", plan.vocab.head}}) {
     if (!is_vocab_width(bits)) fail<FormatError>("plan", "{}: got {}, expected 2..8 or {}", what, bits, kDenseBits);
   }
+  if (plan.reorder_mode != "folded" && plan.reorder_mode != "fused") {
+    fail<FormatError>("plan", "reorder_mode: got \"{}\", expected folded or fused", plan.reorder_mode);
+  }
+  if (plan.tie != "none" && plan.tie != "fused") {
+    fail<FormatError>("plan", "tie: got \"{}\", expected none or fused", plan.tie);
+  }
+  const LinearPlan* owner = nullptr;
   std::set<std::string> names;
   for (const LinearPlan& linear : plan.linears) {
     const std::string& where = linear.name;
@@ -110,8 +118,8 @@ void check_plan(const Plan& plan) {
         fail<FormatError>(where, "width of block {}: got {}, expected {}..{}", block, width, kMinBits, kMaxBits);
       }
     }
-    check_permutation(where, "row_perm", linear.row_perm, linear.grid.out_features());
-    check_permutation(where, "col_perm", linear.col_perm, linear.grid.in_features());
+    check_own_order(plan, linear, owner);
+    if (!linear.shares_cols) owner = &linear;
   }
 }
 

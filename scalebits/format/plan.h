@@ -7,11 +7,9 @@
 #include <vector>
 
 #include "scalebits/format/grid.h"
+#include "scalebits/format/permutation.h"
 
 namespace scalebits {
-
-/// perm[new_index] = old_index. Empty means identity.
-using Permutation = std::vector<int32_t>;
 
 /// Permutations folded into neighbouring weights, so that nothing is left to do at run time (docs/design.md,
 /// "Reordering").
@@ -34,9 +32,12 @@ struct LinearPlan {
   BlockGrid grid;
   std::vector<uint8_t> bits;       ///< [n_blocks]
   Permutation row_perm, col_perm;  ///< mode `fused`: stored beside the codes and counted in the bytes
+  /// col_perm is that of the nearest layer before it that has one of its own, and is stored and counted there (tie).
+  bool shares_cols = false;
 
   [[nodiscard]] int64_t bytes() const;      ///< every byte of the packed layer
   [[nodiscard]] int64_t code_bits() const;  ///< sum over real weights of the block's width
+  [[nodiscard]] RowColOrder order() const { return {row_perm, col_perm}; }
   bool operator==(const LinearPlan&) const = default;
 };
 
@@ -58,6 +59,8 @@ struct Plan {
   std::string quantizer = "clip";
   std::string method = "search";
   std::string reorder = "none";
+  std::string reorder_mode = "folded";  ///< folded: `order`; fused: row_perm and col_perm of each layer
+  std::string tie = "none";             ///< fused: layers that multiply the same activations have one col_perm
   std::string model_fingerprint;  ///< hash of the dense checkpoint's tensor names, shapes and linear weights' bytes
   std::string calib_hash;         ///< hash of the calibration tokens
   uint64_t seed = 0;
@@ -71,7 +74,8 @@ struct Plan {
   [[nodiscard]] double code_bits() const;  ///< mean width over real weights
 };
 
-/// Every permutation is one (right length, each index once) and every width is in 1..8 (vocabulary: VocabBits).
+/// Every permutation is one (right length, each index once), found in mode `fused` only, shared where the layer says
+/// so; every width is in 1..8 (vocabulary: VocabBits).
 /// @throws FormatError naming the linear layer at fault
 void check_plan(const Plan& plan);
 

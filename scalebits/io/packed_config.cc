@@ -17,6 +17,14 @@ T required(const Json& json, const char* key, const std::string& where) {
   }
 }
 
+std::string one_of(const Json& json, const char* key, const char* a, const char* b, const std::string& where) {
+  auto value = required<std::string>(json, key, where);
+  if (value != a && value != b) {
+    fail<FormatError>(where, "quantization_config.{}: got \"{}\", expected {} or {}", key, value, a, b);
+  }
+  return value;
+}
+
 }  // namespace
 
 std::string add_packed_config(const std::filesystem::path& dense_dir, const PackedConfig& p) {
@@ -29,6 +37,8 @@ std::string add_packed_config(const std::filesystem::path& dense_dir, const Pack
                                    {"quantizer", p.quantizer},
                                    {"method", p.method},
                                    {"reorder", p.reorder},
+                                   {"reorder_mode", p.reorder_mode},
+                                   {"tie", p.tie},
                                    {"calib_hash", p.calib_hash},
                                    {"seed", p.seed},
                                    {"files", p.files}};
@@ -68,6 +78,8 @@ PackedConfig read_packed_config(const std::filesystem::path& dir) {
   p.quantizer = required<std::string>(q, "quantizer", where);
   p.method = required<std::string>(q, "method", where);
   p.reorder = required<std::string>(q, "reorder", where);
+  p.reorder_mode = one_of(q, "reorder_mode", "folded", "fused", where);
+  p.tie = one_of(q, "tie", "none", "fused", where);
   p.calib_hash = required<std::string>(q, "calib_hash", where);
   p.seed = required<uint64_t>(q, "seed", where);
   p.files = required<std::map<std::string, std::string>>(q, "files", where);

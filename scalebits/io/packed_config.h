@@ -20,6 +20,8 @@ struct PackedConfig {
   BlockSpec spec;
   double bits = 0.0;  ///< bpw over the packed layers, every byte counted
   std::string quantizer, method, reorder, calib_hash;
+  std::string reorder_mode = "folded";  ///< fused: matrices may have a row_perm and a col_perm
+  std::string tie = "none";             ///< fused: of q k v, and of gate up, only the first packed one has a col_perm
   uint64_t seed = 0;
   /// xxh3 of every other file of the directory (tokenizer, plan), by file name.
   std::map<std::string, std::string> files;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/io/plan_file.h"
 
+#include <optional>
+
 #include "scalebits/base/errors.h"
 #include "scalebits/io/file.h"
 
@@ -8,7 +10,7 @@ namespace scalebits {
 namespace {
 
 constexpr const char* kFormat = "scalebits-plan";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 /// A missing key is a plan of a version that left these matrices dense.
 int vocab_width_from_json(const Json& json, const char* key, const std::string& where) {
@@ -29,16 +31,31 @@ Plan plan_from_json(const Json& json, const std::string& where) {
   plan.quantizer = json.at("quantizer").get<std::string>();
   plan.method = json.at("method").get<std::string>();
   plan.reorder = json.at("reorder").get<std::string>();
+  plan.reorder_mode = json.at("reorder_mode").get<std::string>();
+  plan.tie = json.at("tie").get<std::string>();
   plan.model_fingerprint = json.at("model_fingerprint").get<std::string>();
   plan.calib_hash = json.at("calib_hash").get<std::string>();
   plan.seed = json.at("seed").get<uint64_t>();
   plan.vocab = {vocab_width_from_json(json, "embed_bits", where), vocab_width_from_json(json, "head_bits", where)};
   plan.order = order_from_json(json.at("order"));
+  std::optional<size_t> owner;  // of the column order that the next layer may share
   for (const Json& item : json.at("linears")) {
     LinearPlan linear;
     linear.name = item.at("name").get<std::string>();
     linear.grid = BlockGrid(item.at("out_features").get<int64_t>(), item.at("in_features").get<int64_t>(), plan.spec);
     linear.bits = widths_from_json(linear.grid, item.at("bits"), where + ": " + linear.name);
+    linear.row_perm = item.value("row_perm", Permutation());
+    linear.col_perm = item.value("col_perm", Permutation());
+    linear.shares_cols = item.value("shares_cols", false);
+    if (linear.shares_cols) {
+      if (!owner || !linear.col_perm.empty()) {
+        fail<FormatError>(where, "{}: got shares_cols {}, expected a layer before it to share with and no col_perm.",
+                          linear.name, !owner ? "in the first layer" : "beside a col_perm");
+      }
+      linear.col_perm = plan.linears[*owner].col_perm;
+    } else {
+      owner = plan.linears.size();
+    }
     plan.linears.push_back(std::move(linear));
   }
   check_plan(plan);
@@ -105,12 +122,20 @@ std::string plan_to_json(const Plan& plan, const Json& extra) {
                        {"out_features", linear.grid.out_features()},
                        {"in_features", linear.grid.in_features()},
                        {"bits", widths_to_json(linear.grid, linear.bits)}});
+    if (!linear.row_perm.empty()) linears.back()["row_perm"] = linear.row_perm;
+    if (linear.shares_cols) {
+      linears.back()["shares_cols"] = true;
+    } else if (!linear.col_perm.empty()) {
+      linears.back()["col_perm"] = linear.col_perm;
+    }
   }
   Json json = {{"format", kFormat},
                {"version", kVersion},
                {"method", plan.method},
                {"quantizer", plan.quantizer},
                {"reorder", plan.reorder},
+               {"reorder_mode", plan.reorder_mode},
+               {"tie", plan.tie},
                {"block", {plan.spec.rows, plan.spec.cols}},
                {"group_size", plan.spec.group_size},
                {"embed_bits", plan.vocab.embed},

@@ -1,33 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/model/fold.h"
 
-#include <numeric>
-
 #include "scalebits/base/errors.h"
 
 namespace scalebits {
 namespace {
 
-Permutation identity(int64_t n) {
-  Permutation perm(static_cast<size_t>(n));
-  std::iota(perm.begin(), perm.end(), 0);
-  return perm;
-}
-
-Permutation or_identity(const Permutation& perm, int64_t n) { return perm.empty() ? identity(n) : perm; }
+Permutation or_identity(const Permutation& perm, int64_t n) { return perm.empty() ? identity_permutation(n) : perm; }
 
 bool keeps_heads(const FoldedOrder::Layer& l) { return l.kv_heads.empty() && l.query_heads.empty(); }
 
 /// Order inside KV head `g` (old index) of `list`, or identity.
 Permutation inner_order(const std::vector<Permutation>& list, int64_t g, int64_t n) {
-  return list.empty() ? identity(n) : or_identity(list[static_cast<size_t>(g)], n);
+  return list.empty() ? identity_permutation(n) : or_identity(list[static_cast<size_t>(g)], n);
 }
 
 /// Channels of all KV heads in the new order; `inside` permutes the channels of a head as well (v, not k).
 Permutation kv_channels(const ModelConfig& c, const FoldedOrder::Layer& l, bool inside) {
   Permutation channels;
   for (const int32_t g : or_identity(l.kv_heads, c.n_kv_heads)) {
-    for (const int32_t d : inside ? inner_order(l.value, g, c.head_dim) : identity(c.head_dim)) {
+    for (const int32_t d : inside ? inner_order(l.value, g, c.head_dim) : identity_permutation(c.head_dim)) {
       channels.push_back(static_cast<int32_t>(g * c.head_dim + d));
     }
   }
@@ -39,7 +31,7 @@ Permutation query_channels(const ModelConfig& c, const FoldedOrder::Layer& l, bo
   const int64_t group = c.n_heads / c.n_kv_heads;
   Permutation channels;
   for (const int32_t g : or_identity(l.kv_heads, c.n_kv_heads)) {
-    const Permutation within = inside ? inner_order(l.value, g, c.head_dim) : identity(c.head_dim);
+    const Permutation within = inside ? inner_order(l.value, g, c.head_dim) : identity_permutation(c.head_dim);
     for (const int32_t j : inner_order(l.query_heads, g, group)) {
       for (const int32_t d : within) channels.push_back(static_cast<int32_t>((g * group + j) * c.head_dim + d));
     }
@@ -130,6 +122,14 @@ at::Tensor permute_dim(const at::Tensor& x, int64_t dim, const Permutation& perm
   const at::Tensor index =
       at::from_blob(const_cast<int32_t*>(perm.data()), {static_cast<int64_t>(perm.size())}, at::kInt);
   return at::index_select(x, dim, index.to(at::kLong));
+}
+
+at::Tensor in_order(const at::Tensor& matrix, const RowColOrder& order) {
+  return permute_dim(permute_dim(matrix, 1, order.cols), 0, order.rows);
+}
+
+at::Tensor undo_order(const at::Tensor& matrix, const RowColOrder& order) {
+  return permute_dim(permute_dim(matrix, 1, inverse(order.cols)), 0, inverse(order.rows));
 }
 
 }  // namespace scalebits

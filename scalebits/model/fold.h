@@ -8,11 +8,6 @@
 
 namespace scalebits {
 
-/// Row and column order of one linear layer; empty = unchanged.
-struct RowColOrder {
-  Permutation rows, cols;
-};
-
 /// What `order` means for the rows (output channels) and columns (input channels) of layer `layer`'s projection `p`.
 RowColOrder folded_order(const ModelConfig& config, const FoldedOrder& order, int64_t layer, Proj p);
 
@@ -27,5 +22,9 @@ Permutation compose(const Permutation& inner, const Permutation& outer);
 
 /// Entries of `x` along dimension `dim` in the new order; `x` itself where perm is empty.
 at::Tensor permute_dim(const at::Tensor& x, int64_t dim, const Permutation& perm);
+
+/// A matrix with its rows and columns in another order, and back.
+at::Tensor in_order(const at::Tensor& matrix, const RowColOrder& order);
+at::Tensor undo_order(const at::Tensor& matrix, const RowColOrder& order);
 
 }  // namespace scalebits

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "scalebits/format/packed.h"
+#include "scalebits/format/permutation.h"
 #include "scalebits/model/torch.h"
 
 namespace scalebits {
@@ -44,7 +45,9 @@ class DenseLinear final : public Linear {
 class PackedLinear final : public Linear {
  public:
   /// @param owner keeps the bytes behind `view` alive
-  PackedLinear(PackedView view, at::Tensor bias, std::shared_ptr<const void> owner, const std::string& name);
+  /// @param order of its own in which the matrix is stored, checked; empty = as stored
+  PackedLinear(PackedView view, at::Tensor bias, std::shared_ptr<const void> owner, const std::string& name,
+               RowColOrder order = {});
   [[nodiscard]] int64_t out_features() const override { return view_.grid.out_features(); }
   [[nodiscard]] int64_t in_features() const override { return view_.grid.in_features(); }
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, LinearTap* tap) const override;
@@ -56,6 +59,7 @@ class PackedLinear final : public Linear {
   PanelOffsets panels_;
   at::Tensor bias_;
   std::shared_ptr<const void> owner_;
+  RowColOrder order_;
 };
 
 }  // namespace scalebits

@@ -27,6 +27,25 @@ const char* proj_name(Proj p) {
   check_failed(__FILE__, __LINE__, "known projection");
 }
 
+std::span<const Proj> same_input(Proj p) {
+  // Runs of kProjections, so no other layer stands between two of them.
+  const std::span<const Proj> all = kProjections;
+  switch (p) {
+    case Proj::kQ:
+    case Proj::kK:
+    case Proj::kV:
+      return all.first(3);
+    case Proj::kGate:
+    case Proj::kUp:
+      return all.subspan(4, 2);
+    case Proj::kO:
+      return all.subspan(3, 1);
+    case Proj::kDown:
+      return all.subspan(6, 1);
+  }
+  check_failed(__FILE__, __LINE__, "known projection");
+}
+
 std::string linear_name(int64_t layer, Proj p) {
   const bool in_mlp = p == Proj::kGate || p == Proj::kUp || p == Proj::kDown;
   return fmt::format("model.layers.{}.{}.{}", layer, in_mlp ? "mlp" : "self_attn", proj_name(p));

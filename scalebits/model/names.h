@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "scalebits/model/transformer.h"
@@ -25,5 +26,8 @@ struct LinearShape {
 };
 LinearShape linear_shape(const ModelConfig& config, Proj p);
 const char* proj_name(Proj p);  ///< "q_proj" ...
+/// The linear layers of a decoder layer that multiply the same activations as `p`, itself included, in order: q k v, or
+/// gate up. An engine may compute them as one product if their columns are in one order (`--tie fused`).
+std::span<const Proj> same_input(Proj p);
 
 }  // namespace scalebits

@@ -44,10 +44,33 @@ PackedView PackedWeights::view(const std::string& name, int64_t out_features, in
   return view;
 }
 
+Permutation PackedWeights::permutation(const std::string& name, int64_t length) const {
+  if (!checkpoint().contains(name)) return {};
+  const DType dtype = permutation_entry_bytes(length) == 2 ? DType::kI16 : DType::kI32;
+  return load_permutation(stream(checkpoint(), name, dtype), length, name);
+}
+
+Proj PackedWeights::col_owner(int64_t layer, Proj p) const {
+  if (packed_.tie != "fused") return p;
+  for (const Proj first : same_input(p)) {
+    if (is_packed(layer, first)) return first;
+  }
+  return p;
+}
+
+RowColOrder PackedWeights::order(int64_t layer, Proj p) const {
+  if (packed_.reorder_mode != "fused") return {};
+  const LinearShape shape = linear_shape(config(), p);
+  return {permutation(linear_name(layer, p) + ".row_perm", shape.out_features),
+          permutation(linear_name(layer, col_owner(layer, p)) + ".col_perm", shape.in_features)};
+}
+
 std::shared_ptr<const Linear> PackedWeights::linear(int64_t layer, Proj p) const {
   const std::string name = linear_name(layer, p);
   const at::Tensor bias = load_bias(layer, p);
-  if (is_packed(layer, p)) return std::make_shared<PackedLinear>(view(layer, p), bias, shared_checkpoint(), name);
+  if (is_packed(layer, p)) {
+    return std::make_shared<PackedLinear>(view(layer, p), bias, shared_checkpoint(), name, order(layer, p));
+  }
   const LinearShape shape = linear_shape(config(), p);
   return std::make_shared<DenseLinear>(load(name + ".weight", {shape.out_features, shape.in_features}), bias);
 }

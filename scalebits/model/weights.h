@@ -104,6 +104,11 @@ class PackedWeights final : public ModelWeights {
   [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
   /// @throws FormatError naming the tensor whose size or content does not fit the config
   [[nodiscard]] PackedView view(int64_t layer, Proj p) const;
+  /// The order of its own that a packed layer is stored in (reorder mode `fused`); elsewhere empty.
+  /// @throws FormatError naming the tensor that is no permutation of the right dtype and length
+  [[nodiscard]] RowColOrder order(int64_t layer, Proj p) const;
+  /// The layer whose col_perm orders the columns of `p`: itself, or (tie) the first packed one of the same input.
+  [[nodiscard]] Proj col_owner(int64_t layer, Proj p) const;
   [[nodiscard]] bool is_packed(int64_t layer, Proj p) const;
   /// The same for kEmbedMatrix and kHeadMatrix.
   [[nodiscard]] PackedView vocab_view(const std::string& name) const;
@@ -115,6 +120,7 @@ class PackedWeights final : public ModelWeights {
 
  private:
   [[nodiscard]] PackedView view(const std::string& name, int64_t out_features, int64_t in_features) const;
+  [[nodiscard]] Permutation permutation(const std::string& name, int64_t length) const;
 
   PackedConfig packed_;
 };

@@ -80,9 +80,10 @@ class Compensation {
       const LinearPlan& linear = plan_.linears[static_cast<size_t>(item)];
       const Feedback feedback = error_feedback(std::move(hessians[static_cast<size_t>(p)]), linear.name, log_);
       at::Tensor decoded;
-      model.matrices[static_cast<size_t>(item)] =
-          pack_compensated(linear, weights_.dense().weight(l, p), feedback, weights_.quantizer(), &decoded);
-      layer.linear[static_cast<size_t>(p)] = std::make_shared<DenseLinear>(decoded, weights_.dense().bias(l, p));
+      model.matrices[static_cast<size_t>(item)] = pack_compensated(
+          linear, weights_.stored_weight(static_cast<size_t>(item)), feedback, weights_.quantizer(), &decoded);
+      layer.linear[static_cast<size_t>(p)] =
+          std::make_shared<DenseLinear>(undo_order(decoded, linear.order()), weights_.dense().bias(l, p));
     }
     return layer;
   }
@@ -109,10 +110,12 @@ class Compensation {
     return hessians;
   }
 
-  /// x sqrt(s), one s for each token.
+  /// x sqrt(s), one s for each token, channels in the order that the matrix stores its columns in.
   void weigh(at::Tensor& x, int64_t l, Proj p, int64_t s) const {
     const int64_t item = weights_.item_of(l, p);
-    if (item >= 0) x = x * root_weights_[static_cast<size_t>(item)][static_cast<size_t>(s)];
+    if (item < 0) return;
+    x = permute_dim(x, 1, plan_.linears[static_cast<size_t>(item)].col_perm) *
+        root_weights_[static_cast<size_t>(item)][static_cast<size_t>(s)];
   }
 
   /// How much the loss minds an error in a layer's output at a token: the mean over its outputs of the squared gradient
@@ -189,6 +192,9 @@ class Compensation {
 CompensatedModel compensate(const QuantizedWeights& weights, const Plan& plan, const CalibSet& calib,
                             const PassOptions& pass, Log& log) {
   SCALEBITS_CHECK(plan.linears.size() == weights.layers().items.size() && weights.dtype() == at::kFloat);
+  for (size_t i = 0; i < plan.linears.size(); ++i) {
+    SCALEBITS_CHECK(plan.linears[i].order() == weights.layers().items[i].order);
+  }
   return Compensation(weights, plan, calib, pass, log).run();
 }
 

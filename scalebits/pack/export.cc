@@ -33,14 +33,17 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
   const auto checkpoint = std::make_shared<Checkpoint>(packed_dir);
   const PackedWeights weights(checkpoint, read_hf_config(packed_dir), read_packed_config(packed_dir));
   const ModelConfig& config = weights.config();
-  std::map<std::string, std::function<PackedView()>> views;  // of what may be packed, by the name of its codes
+  using Packed = std::pair<PackedView, RowColOrder>;
+  std::map<std::string, std::function<Packed()>> views;  // of what may be packed, by the name of its codes
   for (int64_t l = 0; l < config.n_layers; ++l) {
     for (const Proj p : kProjections) {
-      views[linear_name(l, p) + std::string(kCodes)] = [&weights, l, p] { return weights.view(l, p); };
+      views[linear_name(l, p) + std::string(kCodes)] = [&weights, l, p] {
+        return Packed{weights.view(l, p), weights.order(l, p)};
+      };
     }
   }
   for (const char* name : {kEmbedMatrix, kHeadMatrix}) {
-    views[name + std::string(kCodes)] = [&weights, name] { return weights.vocab_view(name); };
+    views[name + std::string(kCodes)] = [&weights, name] { return Packed{weights.vocab_view(name), {}}; };
   }
 
   std::vector<const TensorView*> sources;
@@ -51,7 +54,7 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
       sources.push_back(&tensor);
       const auto packed = views.find(tensor.name);
       if (packed != views.end()) {
-        const BlockGrid grid = packed->second().grid;
+        const BlockGrid grid = packed->second().first.grid;
         specs.push_back({tensor.name.substr(0, tensor.name.size() - kCodes.size()) + ".weight",
                          dtype,
                          {grid.out_features(), grid.in_features()}});
@@ -68,9 +71,9 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
     std::vector<float> values;
     const auto packed = views.find(sources[i]->name);
     if (packed != views.end()) {
-      const PackedView view = packed->second();
+      const auto [view, order] = packed->second();
       values.resize(static_cast<size_t>(view.grid.n_weights()));
-      decode_packed(view, check_packed(view, sources[i]->name.c_str()), values);
+      decode_packed(view, check_packed(view, sources[i]->name.c_str()), values, {order.rows, order.cols});
     } else {
       values.resize(static_cast<size_t>(sources[i]->n_elements()));
       read_floats(*sources[i], values);

@@ -13,6 +13,7 @@
 #include "scalebits/io/plan_file.h"
 #include "scalebits/model/vocab.h"
 #include "scalebits/pack/tensor_bytes.h"
+#include "scalebits/pack/tie.h"
 #include "scalebits/quantize/pack_linear.h"
 
 namespace scalebits {
@@ -49,6 +50,14 @@ std::map<std::string, Place> places(const ModelConfig& config) {
   return map;
 }
 
+/// Those that are tensors of this layer, with the end of their name.
+std::vector<std::pair<const char*, const Permutation*>> stored_permutations(const LinearPlan& linear) {
+  std::vector<std::pair<const char*, const Permutation*>> parts;
+  if (!linear.row_perm.empty()) parts.emplace_back(".row_perm", &linear.row_perm);
+  if (!linear.col_perm.empty() && !linear.shares_cols) parts.emplace_back(".col_perm", &linear.col_perm);
+  return parts;
+}
+
 std::vector<TensorSpec> packed_specs(const LinearPlan& linear) {
   int64_t codes = 0, scales = 0, zeros = 0;
   for (int64_t b = 0; b < linear.grid.n_blocks(); ++b) {
@@ -56,10 +65,16 @@ std::vector<TensorSpec> packed_specs(const LinearPlan& linear) {
     zeros += linear.grid.zero_bytes(b, linear.bits[static_cast<size_t>(b)]);
     scales += linear.grid.scale_bytes(b);
   }
-  return {{linear.name + ".codes", DType::kU8, {codes}},
-          {linear.name + ".bits", DType::kU8, {linear.grid.row_blocks(), linear.grid.col_blocks()}},
-          {linear.name + ".scales", DType::kU8, {scales}},
-          {linear.name + ".zeros", DType::kU8, {zeros}}};
+  std::vector<TensorSpec> specs = {
+      {linear.name + ".codes", DType::kU8, {codes}},
+      {linear.name + ".bits", DType::kU8, {linear.grid.row_blocks(), linear.grid.col_blocks()}},
+      {linear.name + ".scales", DType::kU8, {scales}},
+      {linear.name + ".zeros", DType::kU8, {zeros}}};
+  for (const auto& [part, perm] : stored_permutations(linear)) {
+    const auto length = static_cast<int64_t>(perm->size());
+    specs.push_back({linear.name + part, permutation_entry_bytes(length) == 2 ? DType::kI16 : DType::kI32, {length}});
+  }
+  return specs;
 }
 
 /// Tensors of the packed checkpoint, in the order of the dense one's files.
@@ -128,13 +143,17 @@ class PackedWriter {
   }
 
   void write_linear(const LinearPlan& linear, const Place& place) {
-    if (!ready_.empty()) {
+    if (ready_.empty()) {
+      const at::Tensor w = in_order(weights_.weight(place.layer, *place.proj), linear.order()).contiguous();
+      const std::span<const float> floats(w.data_ptr<float>(), static_cast<size_t>(w.numel()));
+      write_parts(linear.name, pack_linear(linear, floats, quantizer_).view());
+    } else {
       write_parts(linear.name, ready_[static_cast<size_t>(&linear - plan_.linears.data())].view());
-      return;
     }
-    const at::Tensor w = weights_.weight(place.layer, *place.proj).contiguous();
-    const std::span<const float> floats(w.data_ptr<float>(), static_cast<size_t>(w.numel()));
-    write_parts(linear.name, pack_linear(linear, floats, quantizer_).view());
+    for (const auto& [part, perm] : stored_permutations(linear)) {
+      const std::vector<uint8_t> bytes = store_permutation(*perm);
+      writer_.write(linear.name + part, std::as_bytes(std::span(bytes)));
+    }
   }
 
   void write_parts(const std::string& name, const PackedView& view) {
@@ -218,6 +237,7 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
   for (int64_t l = 0; l < config.n_layers; ++l) {
     for (const Proj p : kProjections) shapes[linear_name(l, p)] = linear_shape(config, p);
   }
+  check_tie(plan, config);
   for (const LinearPlan& linear : plan.linears) {
     const auto shape = shapes.find(linear.name);
     if (shape == shapes.end())
@@ -243,6 +263,8 @@ PackedSize write_packed(const std::shared_ptr<const Checkpoint>& dense, const Mo
   packed.quantizer = plan.quantizer;
   packed.method = plan.method;
   packed.reorder = plan.reorder;
+  packed.reorder_mode = plan.reorder_mode;
+  packed.tie = plan.tie;
   packed.calib_hash = plan.calib_hash;
   packed.seed = plan.seed;
   write_text_file(dir / "plan.json", plan_to_json(plan, extra));

@@ -33,13 +33,17 @@ MatrixReport report_matrix(const ModelWeights& weights, const PackedWeights* pac
 
 MatrixReport report_linear(const ModelWeights& weights, const PackedWeights* packed, int64_t layer, Proj p) {
   const LinearShape shape = linear_shape(weights.config(), p);
-  return report_matrix(weights, packed,
-                       {.name = linear_name(layer, p),
-                        .layer = layer,
-                        .proj = p,
-                        .out_features = shape.out_features,
-                        .in_features = shape.in_features},
-                       [&] { return packed->view(layer, p); });
+  MatrixReport r = report_matrix(weights, packed,
+                                 {.name = linear_name(layer, p),
+                                  .layer = layer,
+                                  .proj = p,
+                                  .out_features = shape.out_features,
+                                  .in_features = shape.in_features},
+                                 [&] { return packed->view(layer, p); });
+  if (packed == nullptr || !packed->is_packed(layer, p)) return r;
+  const RowColOrder order = packed->order(layer, p);
+  r.perm_bytes = permutation_bytes(order.rows) + (packed->col_owner(layer, p) == p ? permutation_bytes(order.cols) : 0);
+  return r;
 }
 
 MatrixReport report_vocab(const ModelWeights& weights, const PackedWeights* packed, const char* name) {
@@ -53,7 +57,8 @@ bool is_part_of_packed(const Checkpoint& checkpoint, const std::string& name) {
   const size_t dot = name.rfind('.');
   if (dot == std::string::npos) return false;
   const std::string_view part = std::string_view(name).substr(dot);
-  return (part == ".codes" || part == ".bits" || part == ".scales" || part == ".zeros") &&
+  return (part == ".codes" || part == ".bits" || part == ".scales" || part == ".zeros" || part == ".row_perm" ||
+          part == ".col_perm") &&
          checkpoint.contains(name.substr(0, dot) + ".codes");
 }
 
@@ -83,7 +88,8 @@ Json matrix_json(const MatrixReport& matrix) {
     json["parts"] = {{"codes", matrix.code_bytes},
                      {"scales", matrix.scale_bytes},
                      {"zeros", matrix.zero_bytes},
-                     {"bits", matrix.map_bytes}};
+                     {"bits", matrix.map_bytes},
+                     {"permutations", matrix.perm_bytes}};
   }
   return json;
 }

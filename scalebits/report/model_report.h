@@ -22,9 +22,12 @@ struct MatrixReport {
   int64_t out_features = 0, in_features = 0;
   BitsHistogram weights{};
   int64_t code_bytes = 0, scale_bytes = 0, zero_bytes = 0, map_bytes = 0, dense_bytes = 0;
+  int64_t perm_bytes = 0;  ///< of the permutations stored with it; a shared one is with the first that uses it
 
   [[nodiscard]] int64_t n_weights() const { return out_features * in_features; }
-  [[nodiscard]] int64_t bytes() const { return code_bytes + scale_bytes + zero_bytes + map_bytes + dense_bytes; }
+  [[nodiscard]] int64_t bytes() const {
+    return code_bytes + scale_bytes + zero_bytes + map_bytes + perm_bytes + dense_bytes;
+  }
 };
 
 /// Sums over matrices.

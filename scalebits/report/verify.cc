@@ -69,6 +69,11 @@ class Verifier {
     const std::string name = linear_name(layer, p);
     if (shape.bias) expect(name + ".bias", {shape.out_features});
     expect_matrix(name, shape.out_features, shape.in_features, [&] { return packed_->view(layer, p); });
+    if (packed_ == nullptr || !packed_->is_packed(layer, p)) return;
+    if (packed_->packed_config().reorder_mode != "fused") return;
+    expected_.insert(name + ".row_perm");
+    if (packed_->col_owner(layer, p) == p) expected_.insert(name + ".col_perm");
+    collect(result_.problems, [&] { (void)packed_->order(layer, p); });
   }
 
   void expect_vocab(const char* name) {
@@ -126,7 +131,14 @@ class Verifier {
     result_.tensors = static_cast<int64_t>(names.size());
     result_.bytes = weights_.checkpoint().tensor_bytes();
     for (const auto& [key, value] : weights_.checkpoint().metadata()) {
-      if (key.starts_with("xxh3:") && weights_.checkpoint().contains(key.substr(5))) ++result_.checksums;
+      if (!key.starts_with("xxh3:")) continue;
+      if (weights_.checkpoint().contains(key.substr(5))) {
+        ++result_.checksums;
+      } else if (key.ends_with("_perm")) {
+        // Without it the matrix would be read in another order: for all other tensors, that they are missing shows.
+        result_.problems.push_back(
+            fmt::format("[{}] permutation: missing, expected one with checksum {}.", key.substr(5), value));
+      }
     }
   }
 

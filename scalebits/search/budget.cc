@@ -16,8 +16,14 @@ Widths uniform_widths(const QuantizedLayers& layers, int bits) {
   return widths;
 }
 
-int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths) {
+int64_t order_bytes(const QuantizedLayers& layers) {
   int64_t bytes = 0;
+  for (const auto& item : layers.items) bytes += item.order_bytes();
+  return bytes;
+}
+
+int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths) {
+  int64_t bytes = order_bytes(layers);
   for (size_t i = 0; i < layers.items.size(); ++i) {
     for (size_t b = 0; b < widths[i].size(); ++b) {
       bytes += layers.items[i].grid.block_bytes(static_cast<int64_t>(b), widths[i][b]);
@@ -27,7 +33,7 @@ int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths) {
 }
 
 int64_t uniform_bytes(const QuantizedLayers& layers, int bits) {
-  int64_t bytes = 0;
+  int64_t bytes = order_bytes(layers);
   for (const auto& item : layers.items) {
     for (int64_t b = 0; b < item.grid.n_blocks(); ++b) bytes += item.grid.block_bytes(b, item.bits_or_fixed(bits));
   }

@@ -15,6 +15,8 @@ Widths uniform_widths(const QuantizedLayers& layers, int bits);
 
 /// Bytes of all quantized layers at these widths, everything included.
 int64_t widths_bytes(const QuantizedLayers& layers, const Widths& widths);
+/// Of these, the permutations, which no width changes.
+int64_t order_bytes(const QuantizedLayers& layers);
 int64_t uniform_bytes(const QuantizedLayers& layers, int bits);
 int64_t n_weights(const QuantizedLayers& layers);
 

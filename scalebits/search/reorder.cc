@@ -2,6 +2,7 @@
 #include "scalebits/search/reorder.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "scalebits/base/errors.h"
@@ -91,6 +92,38 @@ Reorder parse_reorder(std::string_view name) {
   if (name == "cols") return Reorder::kCols;
   if (name == "both") return Reorder::kBoth;
   fail<InvalidArgument>("--reorder", "got \"{}\", expected none, rows, cols or both", name);
+}
+
+ReorderMode parse_reorder_mode(std::string_view name) {
+  if (name == "folded") return ReorderMode::kFolded;
+  if (name == "fused") return ReorderMode::kFused;
+  fail<InvalidArgument>("--reorder-mode", "got \"{}\", expected folded or fused", name);
+}
+
+bool parse_tie(std::string_view name) {
+  if (name == "none") return false;
+  if (name == "fused") return true;
+  fail<InvalidArgument>("--tie", "got \"{}\", expected none or fused", name);
+}
+
+FusedOrder fused_order_by_score(const QuantizedLayers& layers, const PassResult& result, ChannelScore kind) {
+  const bool fisher = kind == ChannelScore::kFisher;
+  FusedOrder orders(layers.items.size());
+  for (size_t i = 0; i < orders.size(); ++i) {
+    const LinearSensitivity& s = result.linears[i];
+    if (!layers.items[i].order.rows.empty()) orders[i].rows = by_falling_score(fisher ? s.row_fisher : s.row_score);
+    if (layers.items[i].order.cols.empty() || layers.items[i].shares_cols) continue;
+    Scores cols = fisher ? s.col_fisher : s.col_score;
+    size_t end = i + 1;
+    for (; end < orders.size() && layers.items[end].shares_cols; ++end) {
+      const LinearSensitivity& other = result.linears[end];
+      const Scores& more = fisher ? other.col_fisher : other.col_score;
+      std::transform(cols.begin(), cols.end(), more.begin(), cols.begin(), std::plus<>());
+    }
+    const Permutation sorted = by_falling_score(cols);
+    for (size_t sharing = i; sharing < end; ++sharing) orders[sharing].cols = sorted;
+  }
+  return orders;
 }
 
 FoldedOrder folded_order_by_score(const QuantizedWeights& weights, const PassResult& result, Reorder reorder,

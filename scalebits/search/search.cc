@@ -47,6 +47,7 @@ class Search {
     if (searches() && !state_.guard) greedy().run(state_, saved);
     SearchResult result;
     result.order = state_.order;
+    result.fused = state_.fused;
     result.widths = state_.widths;
     result.heldout_loss = state_.heldout;
     result.trace = state_.trace;
@@ -79,25 +80,31 @@ class Search {
 
   void resume_from(const SearchState& state) {
     state_ = state;
-    model_.open(state_.order);
+    model_.open(state_.order, state_.fused);
     model_.apply(state_.widths);
     log_.info("resuming after iteration {}: held-out loss {:.5f} nats", state_.iteration, state_.heldout);
   }
 
   /// Orders the channels, then sets the widths to start from.
   void begin() {
-    FoldedOrder order;
+    FoldedOrder folded;
+    FusedOrder fused;
     model_.open({});
     if (options_.reorder != Reorder::kNone) {
       log_.info("reordering channels");
       model_.apply(start_);
-      order =
-          folded_order_by_score(model_.weights(), model_.gradient(0), options_.reorder,
-                                options_.method == Method::kThreshold ? ChannelScore::kFisher : ChannelScore::kElement);
-      model_.open(order);
+      const ChannelScore kind = options_.method == Method::kThreshold ? ChannelScore::kFisher : ChannelScore::kElement;
+      const PassResult& scores = model_.gradient(0);
+      if (options_.reorder_mode == ReorderMode::kFused) {
+        fused = fused_order_by_score(layers_, scores, kind);
+      } else {
+        folded = folded_order_by_score(model_.weights(), scores, options_.reorder, kind);
+      }
+      model_.open(folded, fused);
     }
     static_cast<GreedyState&>(state_) = greedy().begin(first_widths());
-    state_.order = std::move(order);
+    state_.order = std::move(folded);
+    state_.fused = std::move(fused);
   }
 
   Widths first_widths() {

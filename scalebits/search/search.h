@@ -27,6 +27,7 @@ struct SearchOptions {
   Score score = Score::kExact;
   LossKind loss = LossKind::kKl;
   Reorder reorder = Reorder::kBoth;
+  ReorderMode reorder_mode = ReorderMode::kFolded;  ///< fused: the layers' orders are reserved
   int64_t max_iterations = 30;
   int64_t slice = 24;        ///< sequences for one gradient
   int64_t fisher_slice = 8;  ///< of these, for the curvature
@@ -73,7 +74,8 @@ struct GuardState {
 /// Enough to go on from.
 struct SearchState : GreedyState {
   FoldedOrder order;
-  std::optional<GuardState> guard;
+  FusedOrder fused = {};  ///< empty in mode folded
+  std::optional<GuardState> guard = {};
 };
 
 /// A plan that the guard compared.
@@ -90,6 +92,7 @@ struct GuardResult {
 
 struct SearchResult {
   FoldedOrder order;
+  FusedOrder fused;
   Widths widths;
   double heldout_loss = 0;  ///< nats per position, of the loss searched with
   double heldout_kl = 0;    ///< nats per position, from the full-precision model
@@ -101,6 +104,7 @@ struct SearchResult {
 
 /// The search. Calls `save` after the reordering and after every iteration.
 /// @param resume  a state that `save` got for the same inputs, or nullptr
+/// @param layers  in mode fused with their orders reserved (reserve_orders)
 /// @throws InvalidArgument for an unreachable budget; Interrupted after a stop request
 SearchResult search_plan(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelConfig& config,
                          const QuantizedLayers& layers, const GroupQuantizer& quantizer, const CalibSet& calib,

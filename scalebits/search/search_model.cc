@@ -24,12 +24,12 @@ SearchModel::SearchModel(const std::shared_ptr<const Checkpoint>& checkpoint, co
   if (options_.loss == LossKind::kKl) gradient_reference_ = reference_hidden(dense, calib_.gradient);
 }
 
-void SearchModel::open(FoldedOrder order) {
-  stored_order_ = order == FoldedOrder{};
+void SearchModel::open(FoldedOrder order, const FusedOrder& fused) {
+  stored_order_ = order == FoldedOrder{} && fused.empty();
   first_.reset();
   latest_.reset();
   weights_ = std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, std::move(order)),
-                                                layers_, quantizer_);
+                                                with_orders(layers_, fused), quantizer_);
 }
 
 void SearchModel::apply(const Widths& widths) {

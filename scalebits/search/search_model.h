@@ -19,7 +19,7 @@ class SearchModel {
               const SearchOptions& options, Widths start, Log& log);
 
   /// Reads the dense model in another channel order. Widths are to be applied again.
-  void open(FoldedOrder order);
+  void open(FoldedOrder order, const FusedOrder& fused = {});
   void apply(const Widths& widths);
   [[nodiscard]] const Widths& widths() const { return widths_; }
   [[nodiscard]] const QuantizedWeights& weights() const { return *weights_; }

@@ -9,7 +9,7 @@ namespace scalebits {
 namespace {
 
 constexpr const char* kFormat = "scalebits-search-state";
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 
 std::vector<TraceEntry> trace_from_json(const Json& json) {
   std::vector<TraceEntry> trace;
@@ -61,6 +61,35 @@ GuardState guard_from_json(const Json& json, const QuantizedLayers& layers, cons
   return guard;
 }
 
+Json fused_to_json(const FusedOrder& orders, const QuantizedLayers& layers) {
+  Json json = Json::array();
+  for (size_t i = 0; i < orders.size(); ++i) {
+    json.push_back({{"rows", orders[i].rows}});
+    if (!layers.items[i].shares_cols) json.back()["cols"] = orders[i].cols;
+  }
+  return json;
+}
+
+FusedOrder fused_from_json(const Json& json, const QuantizedLayers& layers, const std::string& where) {
+  if (!json.empty() && json.size() != layers.items.size()) {
+    fail<FormatError>(where, "orders: got {}, expected {} or none. Remove it or use --resume never.", json.size(),
+                      layers.items.size());
+  }
+  FusedOrder orders(json.size());
+  for (size_t i = 0; i < orders.size(); ++i) {
+    const QuantizedLayers::Item& item = layers.items[i];
+    orders[i].rows = json[i].at("rows").get<Permutation>();
+    orders[i].cols = item.shares_cols ? orders[i - 1].cols : json[i].at("cols").get<Permutation>();
+    if (orders[i].rows.size() != item.order.rows.size() || orders[i].cols.size() != item.order.cols.size()) {
+      fail<FormatError>(where, "order of {}: got {} rows and {} columns, expected {} and {}", item.name,
+                        orders[i].rows.size(), orders[i].cols.size(), item.order.rows.size(), item.order.cols.size());
+    }
+    check_permutation(where, item.name + ".row_perm", orders[i].rows);
+    check_permutation(where, item.name + ".col_perm", orders[i].cols);
+  }
+  return orders;
+}
+
 }  // namespace
 
 Json trace_to_json(const std::vector<TraceEntry>& trace) {
@@ -85,6 +114,7 @@ void save_search_state(const std::filesystem::path& path, const SearchState& sta
   Json json = greedy_to_json(state, layers);
   json.update({{"format", kFormat}, {"version", kVersion}, {"fingerprint", fingerprint}});
   json["order"] = order_to_json(state.order);
+  json["fused"] = fused_to_json(state.fused, layers);
   if (state.guard) json["guard"] = guard_to_json(*state.guard, layers);
   write_text_file(path, json.dump() + "\n");
 }
@@ -109,6 +139,7 @@ std::optional<SearchState> load_search_state(const std::filesystem::path& path, 
     SearchState state;
     greedy_from_json(json, layers, where, state);
     state.order = order_from_json(json.at("order"));
+    state.fused = fused_from_json(json.at("fused"), layers, where);
     if (json.contains("guard")) state.guard = guard_from_json(json.at("guard"), layers, where);
     return state;
   } catch (const nlohmann::json::exception& error) {

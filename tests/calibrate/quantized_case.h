@@ -31,12 +31,45 @@ inline at::Tensor quantized_by_groups(const at::Tensor& w, const BlockGrid& grid
 /// Blocks of 32 x 40 with groups of 20: every kind of ragged edge occurs in 96 x 64, 48 x 64 and 64 x 96.
 inline constexpr BlockSpec kSmallBlocks{.rows = 32, .cols = 40, .group_size = 20};
 
+/// All linear layers of tiny-gqa; with `shuffle`, each in a random order of its own.
+inline QuantizedLayers tiny_layers_in_order(uint64_t shuffle) {
+  QuantizedLayers layers = find_quantized_layers(read_hf_config(tiny_gqa()), kSmallBlocks);
+  if (shuffle == 0) return layers;
+  reserve_orders(layers, true, true, false);
+  Rng rng(shuffle);
+  for (auto& item : layers.items) {
+    for (Permutation* perm : {&item.order.rows, &item.order.cols}) {
+      for (size_t i = perm->size(); i > 1; --i) std::swap((*perm)[i - 1], (*perm)[rng.below(i)]);
+    }
+  }
+  return layers;
+}
+
 struct QuantizedCase {
-  explicit QuantizedCase(const std::string& quantizer = "clip")
+  /// @param shuffle  0 = the model's own order
+  explicit QuantizedCase(const std::string& quantizer = "clip", uint64_t shuffle = 0)
       : quantizer(group_quantizer(quantizer)),
         dense(open_dense_model(tiny_gqa())),
-        layers(find_quantized_layers(dense->config(), kSmallBlocks)),
+        layers(tiny_layers_in_order(shuffle)),
         weights(dense, layers, this->quantizer) {}
+
+  /// A matrix in the order that the item is stored in, element by element; and back.
+  [[nodiscard]] at::Tensor reordered(size_t item, const at::Tensor& matrix, bool back = false) const {
+    const RowColOrder& order = layers.items[item].order;
+    if (order.rows.empty()) return matrix;
+    at::Tensor out = at::empty_like(matrix);
+    for (int64_t r = 0; r < matrix.size(0); ++r) {
+      for (int64_t c = 0; c < matrix.size(1); ++c) {
+        const int64_t row = order.rows[static_cast<size_t>(r)], col = order.cols[static_cast<size_t>(c)];
+        if (back) {
+          out[row][col] = matrix[r][c];
+        } else {
+          out[r][c] = matrix[row][col];
+        }
+      }
+    }
+    return out;
+  }
 
   /// Each block's width drawn from low..high.
   void draw_widths(int low, int high, uint64_t seed) {
@@ -49,9 +82,10 @@ struct QuantizedCase {
     }
   }
   [[nodiscard]] at::Tensor stored(size_t item) const {
-    return dense->weight(layers.items[item].layer, layers.items[item].proj);
+    return reordered(item, dense->weight(layers.items[item].layer, layers.items[item].proj));
   }
-  /// Q of a matrix with the current widths changed by `by` wherever the result is in 1..8 (0 stays).
+  /// Q of a matrix, in its stored order, with the current widths changed by `by` wherever the result is in 1..8 (0
+  /// stays).
   [[nodiscard]] at::Tensor moved(size_t item, int by) const {
     std::vector<uint8_t> bits = weights.bits(item);
     for (auto& b : bits) {
@@ -63,7 +97,7 @@ struct QuantizedCase {
   [[nodiscard]] PlainDecoder plain() const {
     PlainDecoder decoder(tiny_gqa());
     for (size_t i = 0; i < layers.items.size(); ++i) {
-      decoder.weights[layers.items[i].name + ".weight"] = moved(i, 0).to(at::kDouble);
+      decoder.weights[layers.items[i].name + ".weight"] = reordered(i, moved(i, 0), true).to(at::kDouble);
     }
     return decoder;
   }

@@ -28,6 +28,43 @@ std::map<std::string, int> fixed_bits(const QuantizedLayers& layers) {
   return fixed;
 }
 
+std::vector<std::string> sharing(const QuantizedLayers& layers) {
+  std::vector<std::string> names;
+  for (const auto& item : layers.items) {
+    if (item.shares_cols) names.push_back(fmt::format("{}.{}", item.layer, proj_name(item.proj)));
+  }
+  return names;
+}
+
+TEST(ReserveOrders, TiesTheColumnsOfLayersThatReadTheSameActivations) {
+  QuantizedLayers layers = tiny_layers({});
+  reserve_orders(layers, true, true, true);
+  EXPECT_EQ(sharing(layers),
+            (std::vector<std::string>{"0.k_proj", "0.v_proj", "0.up_proj", "1.k_proj", "1.v_proj", "1.up_proj"}));
+  // q: 96 rows and 64 columns, k: 48 rows and the columns of q. Two bytes each.
+  EXPECT_EQ(layers.items[0].order_bytes(), 2 * (96 + 64));
+  EXPECT_EQ(layers.items[1].order_bytes(), 2 * 48);
+  EXPECT_EQ(layers.items[1].order.cols, identity_permutation(64));
+  // The first that is quantized has it.
+  layers = tiny_layers({}, {"0.*q_proj", "1.*gate_proj", "0.*v_proj"});
+  reserve_orders(layers, false, true, true);
+  EXPECT_EQ(sharing(layers), (std::vector<std::string>{"0.up_proj", "1.k_proj", "1.v_proj"}));
+  EXPECT_EQ(layers.items[0].order_bytes(), 2 * 64);
+}
+
+TEST(ReserveOrders, GivesEachWhatIsAskedForAndNothingElse) {
+  QuantizedLayers layers = tiny_layers({});
+  EXPECT_EQ(layers.items[0].order_bytes(), 0);
+  reserve_orders(layers, true, false, true);
+  EXPECT_TRUE(sharing(layers).empty());
+  EXPECT_EQ(layers.items[0].order.rows, identity_permutation(96));
+  EXPECT_EQ(layers.items[0].order_bytes(), 2 * 96);
+  layers = tiny_layers({});
+  reserve_orders(layers, true, true, false);
+  EXPECT_TRUE(sharing(layers).empty());
+  EXPECT_EQ(layers.items[1].order_bytes(), 2 * (48 + 64));
+}
+
 TEST(TypeRule, ReadsEveryWidthAndBothWordsForDense) {
   for (int bits = 1; bits <= 8; ++bits) {
     const TypeRule rule = parse_type_rule("a.b$=" + std::to_string(bits));

@@ -61,6 +61,16 @@ TEST_P(QuantizedWeightsOf, HandOutEachGroupRoundedAtItsBlocksWidth) {
   }
 }
 
+TEST_P(QuantizedWeightsOf, HandOutTheModelsOrderWhateverOrderTheyAreRoundedIn) {
+  QuantizedCase c(GetParam(), 5);
+  c.draw_widths(0, 8, 1);
+  for (size_t i = 0; i < c.layers.items.size(); ++i) {
+    const auto& item = c.layers.items[i];
+    EXPECT_TRUE(at::equal(dense_weight(c.weights.linear(item.layer, item.proj)), c.reordered(i, c.moved(i, 0), true)))
+        << item.name;
+  }
+}
+
 TEST_P(QuantizedWeightsOf, FollowTheWidthsWhenTheyChange) {
   QuantizedCase c(GetParam());
   c.weights.set_uniform(2);
@@ -74,9 +84,11 @@ TEST_P(QuantizedWeightsOf, FollowTheWidthsWhenTheyChange) {
 INSTANTIATE_TEST_SUITE_P(Quantizers, QuantizedWeightsOf, ::testing::Values("rtn", "clip"));
 
 TEST(QuantizedWeights, AreTheDenseModelBeforeWidthsAreSet) {
-  const QuantizedCase c;
-  const Ids ids{5, 9, 100, 2};
-  EXPECT_TRUE(at::equal(logits_of(c.weights, ids), logits_of(*c.dense, ids)));
+  for (const uint64_t shuffle : {0U, 3U}) {
+    const QuantizedCase c("clip", shuffle);
+    const Ids ids{5, 9, 100, 2};
+    EXPECT_TRUE(at::equal(logits_of(c.weights, ids), logits_of(*c.dense, ids)));
+  }
 }
 
 TEST(QuantizedWeights, HandOutIgnoredLayersDense) {

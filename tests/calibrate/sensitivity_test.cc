@@ -47,7 +47,7 @@ FullGradients full_gradients(const QuantizedCase& c, const std::vector<Sequence>
     nats.backward();
     full.loss += nats.template item<double>() / positions;
     for (size_t i = 0; i < n; ++i) {
-      const at::Tensor g = plain.gradient(c.layers.items[i].name);
+      const at::Tensor g = c.reordered(i, plain.gradient(c.layers.items[i].name));
       full.items[i].g += g / positions;
       full.items[i].f += g.square() / positions;
     }
@@ -128,6 +128,16 @@ TEST_P(GradientPassOf, KlEqualsFullGradientsContractedByHand) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Quantizers, GradientPassOf, ::testing::Values("rtn", "clip"));
+
+TEST(GradientPass, ScoresBlocksAndChannelsInTheOrderThatIsStored) {
+  QuantizedCase c("clip", 9);
+  c.draw_widths(1, 6, 1);
+  const std::vector<Sequence> sequences = random_sequences(3, 24, 2);
+  const PassResult result = gradient_pass(c.weights, sequences, reference_hidden(*c.dense, sequences), {});
+  const PlainDecoder reference(tiny_gqa());
+  const auto loss = [&](const PlainDecoder& plain, const Sequence& ids) { return plain_kl(reference, plain, ids); };
+  expect_all(c, result, full_gradients(c, sequences, 24 + 22 + 20, loss));
+}
 
 TEST(GradientPass, CrossEntropyEqualsFullGradientsContractedByHand) {
   QuantizedCase c;
@@ -210,7 +220,8 @@ TEST(GradientPass, UpIsTheSlopeOfTheLossAlongTheMove) {
   };
   double largest = 0, tolerance_of_largest = 0;
   for (const size_t item : {size_t{0}, size_t{4}, size_t{6}, size_t{9}, size_t{13}}) {
-    const auto& [name, layer, proj, grid, fixed_bits] = c.layers.items[item];
+    const std::string& name = c.layers.items[item].name;
+    const BlockGrid& grid = c.layers.items[item].grid;
     const at::Tensor at_b = c.moved(item, 0).to(at::kDouble), step = c.moved(item, 1).to(at::kDouble) - at_b;
     const int64_t block = grid.n_blocks() - 1;
     at::Tensor direction = at::zeros_like(step);

@@ -181,6 +181,37 @@ TEST_F(Quantize, OneValueFollowsIgnore) {
   EXPECT_EQ(run_program(all).exit_code, 0);
 }
 
+TEST_F(Quantize, OrdersOfTheirOwnAreCountedAppliedAndExported) {
+  const std::vector<std::string> fused = {"--reorder-mode", "fused", "--tie", "fused"};
+  const Outcome outcome = quantize("out", fused);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  // By hand, 6 layers: rows of q k v o gate up down, columns of q o gate down, 2 bytes each.
+  EXPECT_THAT(outcome.out, HasSubstr("permutations  44,544 bytes"));
+  const Json plan = read_json(dir_ / "out/plan.json");
+  EXPECT_LE(plan["bytes"], plan["budget_bytes"]);
+  EXPECT_EQ(plan["reorder_mode"], "fused");
+  EXPECT_EQ(run_program({"verify", dir_ / "out"}).exit_code, 0);
+  EXPECT_THAT(run_program({"inspect", dir_ / "out"}).out,
+              testing::AllOf(HasSubstr("reorder both fused, tied"), HasSubstr("permutations 44,544")));
+  EXPECT_EQ(run_program({"generate", dir_ / "out", "--prompt", "Once", "-n", "4"}).exit_code, 0);
+  ASSERT_EQ(quantize("again", {"--plan", dir_ / "out/plan.json"}).exit_code, 0);
+  EXPECT_EQ(weights("out"), weights("again"));
+  ASSERT_EQ(run_program({"export", dir_ / "out", "-o", dir_ / "dense"}).exit_code, 0);
+  const std::string reader = (test::source_dir() / "tools/golden/packed_reader.py").string();
+  const std::string command =
+      "/usr/bin/python3 " + reader + " " + (dir_ / "out").string() + " " + (dir_ / "dense").string() + " > /dev/null";
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  std::vector<std::string> dry = {"--dry-run", "--json", dir_ / "r.json"};
+  dry.insert(dry.end(), fused.begin(), fused.end());
+  ASSERT_EQ(quantize("none", dry).exit_code, 0);
+  EXPECT_EQ(read_json(dir_ / "r.json")["result"]["permutation_bytes"], 44'544);
+  // Folded orders of columns are always shared: accepted, and nothing is stored.
+  const Outcome folded = quantize("folded", {"--tie", "fused", "--method", "uniform"});
+  EXPECT_EQ(folded.exit_code, 0) << folded.err;
+  EXPECT_THAT(folded.out, testing::Not(HasSubstr("permutations")));
+  EXPECT_EQ(run_program({"verify", dir_ / "folded"}).exit_code, 0);
+}
+
 TEST_F(Quantize, TargetSizeIsTheSizeOfTheWeightFile) {
   const Outcome outcome = quantize("out", {"--target-size", "3.5M", "--method", "uniform"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -228,7 +259,7 @@ TEST_F(Quantize, ReplacesAModelOfItsOwn) {
 }
 
 TEST_F(Quantize, StoppedRunGoesOnToTheSamePlan) {
-  const std::vector<std::string> more = {"--iterations", "6"};
+  const std::vector<std::string> more = {"--iterations", "6", "--reorder-mode", "fused"};
   ASSERT_EQ(quantize("whole", more).exit_code, 0);
   test::Program stopped(arguments("parts", more));
   for (int i = 0; i < 6000 && !fs::exists(dir_ / "parts.work/search.json"); ++i) {

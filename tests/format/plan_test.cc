@@ -37,7 +37,13 @@ TEST(Plan, CountsEveryByteByHand) {
   EXPECT_EQ(linear.bytes(), codes + scales + zeros + 6);
   linear.row_perm.resize(300);
   linear.col_perm.resize(200);
-  EXPECT_EQ(linear.bytes(), codes + scales + zeros + 6 + 4 * 500);
+  EXPECT_EQ(linear.bytes(), codes + scales + zeros + 6 + 2 * 500);  // I16
+  linear.shares_cols = true;
+  EXPECT_EQ(linear.bytes(), codes + scales + zeros + 6 + 2 * 300);
+  LinearPlan wide = linear_plan("wide", BlockGrid(1, 32769, {}), std::vector<uint8_t>(257, 1));
+  const int64_t without = wide.bytes();
+  wide.col_perm.resize(32769);
+  EXPECT_EQ(wide.bytes(), without + 4 * 32769);  // I32
   // Widths are averaged over real weights, not padding.
   EXPECT_EQ(linear.code_bits(), 128 * 128 * 4 + 128 * 72 * 2 + 128 * 128 * 3 + 128 * 72 * 3 + 44 * 128 + 44 * 72 * 8);
 }
@@ -69,7 +75,35 @@ TEST(Plan, CheckAcceptsAGoodPlan) {
   plan.order.layers = {{.mlp = {1, 0}, .value = {{0, 1}, {}}, .kv_heads = {0}, .query_heads = {{2, 1, 0}}}};
   plan.linears[0].col_perm.resize(200);
   for (int32_t i = 0; i < 200; ++i) plan.linears[0].col_perm[static_cast<size_t>(i)] = 199 - i;
+  plan.reorder_mode = "fused";
+  plan.tie = "fused";
   EXPECT_NO_THROW(check_plan(plan));
+  plan.linears.push_back(plan.linears[0]);
+  plan.linears[1].name = "shares";
+  plan.linears[1].shares_cols = true;
+  EXPECT_NO_THROW(check_plan(plan));
+}
+
+TEST(Plan, CheckRefusesOrdersThatAReaderWouldNotApply) {
+  Plan plan = example_plan();
+  plan.linears[0].row_perm = identity_permutation(300);
+  expect_refused(plan, "[model.layers.0.mlp.up_proj] order of its own: got one in reorder mode folded");
+  plan.reorder_mode = "fused";
+  plan.linears[0].shares_cols = true;
+  expect_refused(plan, "shared col_perm: got another than that of no layer before it");
+  plan.linears[0].shares_cols = false;
+  plan.linears[0].col_perm = identity_permutation(200);
+  plan.linears.push_back(plan.linears[0]);
+  plan.linears[1].name = "shares";
+  plan.linears[1].shares_cols = true;
+  std::swap(plan.linears[1].col_perm[3], plan.linears[1].col_perm[4]);
+  expect_refused(plan, "[shares] shared col_perm: got another than that of model.layers.0.mlp.up_proj");
+  plan = example_plan();
+  plan.reorder_mode = "sorted";
+  expect_refused(plan, "reorder_mode: got \"sorted\"");
+  plan = example_plan();
+  plan.tie = "loose";
+  expect_refused(plan, "tie: got \"loose\"");
 }
 
 TEST(Plan, CheckNamesTheLinearLayerAtFault) {

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <functional>
+
 #include "scalebits/base/errors.h"
 
 namespace scalebits {
@@ -41,6 +43,42 @@ TEST(PlanFile, AnOlderPlanLeftEmbeddingAndHeadDense) {
   json.erase("embed_bits");
   json.erase("head_bits");
   EXPECT_EQ(parse_plan(json.dump(), "plan").vocab, (VocabBits{kDenseBits, kDenseBits}));
+}
+
+TEST(PlanFile, KeepsOrdersOfTheirOwnAndSharedOnesOnce) {
+  Plan plan = small_plan();
+  plan.reorder = "both";
+  plan.reorder_mode = "fused";
+  plan.tie = "fused";
+  plan.linears[0].row_perm = identity_permutation(20);
+  plan.linears[0].col_perm = {5, 3, 1, 0, 2, 4};
+  plan.linears.push_back(plan.linears[0]);
+  plan.linears[1].name = "b";
+  plan.linears[1].row_perm.clear();
+  plan.linears[1].shares_cols = true;
+  const std::string text = plan_to_json(plan);
+  const Plan again = parse_plan(text, "plan");
+  EXPECT_EQ(again.linears, plan.linears);
+  EXPECT_EQ(again.reorder_mode, "fused");
+  EXPECT_EQ(again.tie, "fused");
+  EXPECT_EQ(Json::parse(text)["linears"][1].count("col_perm"), 0U);
+  const auto refusal = [&](const std::function<void(Json&)>& edit) -> std::string {
+    Json json = Json::parse(text);
+    edit(json);
+    try {
+      (void)parse_plan(json.dump(), "p.json");
+    } catch (const FormatError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_THAT(refusal([](Json& j) { j["linears"].erase(0); }), HasSubstr("shares_cols in the first layer"));
+  EXPECT_THAT(refusal([](Json& j) { j["linears"][1]["col_perm"] = {0}; }), HasSubstr("beside a col_perm"));
+  EXPECT_THAT(refusal([](Json& j) { j["linears"][0].erase("col_perm"); }), HasSubstr("shared col_perm"));
+  EXPECT_THAT(refusal([](Json& j) { j["linears"][0]["col_perm"][0] = 6; }), HasSubstr("col_perm[0]: got 6"));
+  EXPECT_THAT(refusal([](Json& j) { j["linears"][0]["row_perm"][1] = 0; }), HasSubstr("row_perm[1]: got 0 a second"));
+  EXPECT_THAT(refusal([](Json& j) { j["reorder_mode"] = "folded"; }), HasSubstr("reorder mode folded"));
+  EXPECT_THAT(refusal([](Json& j) { j.erase("tie"); }), HasSubstr("tie"));
 }
 
 TEST(PlanFile, WidthsAreOneStringOfDigitsPerRowOfBlocks) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <numeric>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/parallel.h"
@@ -141,6 +142,76 @@ TEST(Dispatch, DecodePackedGivesTheWholeMatrix) {
   std::vector<float> out(300 * 217);
   decode_packed(w.matrix.view(), w.panels, out);
   for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(static_cast<double>(out[i]), w.weights[i]) << i;
+}
+
+/// Some order of 0..n-1 that is not the identity, nor its own inverse.
+std::vector<int32_t> some_order(int64_t n, uint64_t seed) {
+  std::vector<int32_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  Rng rng(seed);
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(i)]);
+  return order;
+}
+
+TEST(Dispatch, AnOrderOfItsOwnIsThatOfTheActivationsAndResultsBitForBit) {
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{300, 217}, {17, 5}, {1, 33}, {128, 128}, {49, 1}}) {
+    const RandomPacked w = random_packed(rows, cols, kSmall, 0, 4);
+    const std::vector<int32_t> row_order = some_order(rows, 1), col_order = some_order(cols, 2);
+    for (const int64_t n_tokens : {1, 3, 8, 33}) {
+      const std::vector<float> x = random_floats(n_tokens * cols, 6);
+      std::vector<float> gathered(x.size());
+      for (int64_t t = 0; t < n_tokens; ++t) {
+        for (int64_t c = 0; c < cols; ++c) {
+          gathered[static_cast<size_t>(t * cols + c)] =
+              x[static_cast<size_t>(t * cols + col_order[static_cast<size_t>(c)])];
+        }
+      }
+      for (const bool by_rows : {false, true}) {
+        for (const bool by_cols : {false, true}) {
+          const PackedOrder order{by_rows ? row_order : std::span<const int32_t>(),
+                                  by_cols ? col_order : std::span<const int32_t>()};
+          const auto expect_equal = [&](const std::vector<float>& got, const std::vector<float>& stored) {
+            for (int64_t t = 0; t < n_tokens; ++t) {
+              for (int64_t r = 0; r < rows; ++r) {
+                const int64_t row = by_rows ? row_order[static_cast<size_t>(r)] : r;
+                ASSERT_EQ(got[static_cast<size_t>(t * rows + row)], stored[static_cast<size_t>(t * rows + r)]);
+              }
+            }
+          };
+          const std::vector<float>& input = by_cols ? gathered : x;
+          std::vector<float> got(static_cast<size_t>(n_tokens * rows), 77.0F), stored = got;
+          gemm_packed(w.matrix.view(), w.panels, x, n_tokens, got, order);
+          gemm_packed(w.matrix.view(), w.panels, input, n_tokens, stored);
+          expect_equal(got, stored);
+          if (n_tokens > kMaxGemvTokens) continue;
+          std::fill(got.begin(), got.end(), 77.0F);
+          gemv_packed(w.matrix.view(), w.panels, x, n_tokens, got, order);
+          gemv_packed(w.matrix.view(), w.panels, input, n_tokens, stored);
+          expect_equal(got, stored);
+        }
+      }
+    }
+  }
+}
+
+TEST(Dispatch, DecodePackedPutsEveryWeightAtItsOwnRowAndColumn) {
+  const RandomPacked w = random_packed(300, 217, kLarge, 0, 4);
+  const std::vector<int32_t> rows = some_order(300, 1), cols = some_order(217, 2);
+  std::vector<float> out(300 * 217);
+  const auto expect_at = [&](const PackedOrder& order) {
+    std::fill(out.begin(), out.end(), 77.0F);
+    decode_packed(w.matrix.view(), w.panels, out, order);
+    for (size_t r = 0; r < 300; ++r) {
+      for (size_t c = 0; c < 217; ++c) {
+        const size_t row = order.rows.empty() ? r : static_cast<size_t>(rows[r]);
+        const size_t col = order.cols.empty() ? c : static_cast<size_t>(cols[c]);
+        ASSERT_EQ(static_cast<double>(out[row * 217 + col]), w.weights[r * 217 + c]) << r << " " << c;
+      }
+    }
+  };
+  expect_at({rows, cols});
+  expect_at({rows, {}});
+  expect_at({{}, cols});
 }
 
 TEST(Dispatch, ResultsDoNotDependOnThreadsOrTokens) {

@@ -61,6 +61,25 @@ TEST(PackedLinear, WorksWithoutBiasAndOnStridedInput) {
   EXPECT_LT(share_of_rounding(linear.forward(x, nullptr), x, exact_weights(*packed), at::zeros({32})), 1.0);
 }
 
+/// Rows and columns stored backwards: what comes out is the product with the matrix the right way round.
+TEST(PackedLinear, AppliesTheOrderThatItIsStoredIn) {
+  init_torch();
+  const auto packed = std::make_shared<RandomPacked>(random_packed(75, 150, {32, 64, 32}, 0, 11));
+  RowColOrder backwards{identity_permutation(75), identity_permutation(150)};
+  std::reverse(backwards.rows.begin(), backwards.rows.end());
+  std::reverse(backwards.cols.begin(), backwards.cols.end());
+  const at::Tensor bias = random_normal({75}, 2), weights = exact_weights(*packed).flip({0, 1});
+  const PackedLinear linear(packed->matrix.view(), bias, packed, "layer", backwards);
+  const PackedLinear stored(packed->matrix.view(), {}, packed, "layer");
+  for (const int64_t tokens : {1, 3, 8, 40}) {
+    const at::Tensor x = random_normal({1, tokens, 150}, 3), y = linear.forward(x, nullptr);
+    EXPECT_LT(share_of_rounding(y, x, weights, bias), 1.0) << tokens;
+    if (tokens <= 8) {
+      EXPECT_TRUE(at::equal(y, stored.forward(x.flip({2}), nullptr).flip({2}) + bias)) << tokens;
+    }
+  }
+}
+
 TEST(PackedLinear, KeepsItsBytesAlive) {
   init_torch();
   auto packed = std::make_shared<RandomPacked>(random_packed(16, 32, {16, 32, 32}, 3, 5));

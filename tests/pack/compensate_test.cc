@@ -42,7 +42,7 @@ class Compensated {
   }
 
   [[nodiscard]] std::unique_ptr<QuantizedWeights> rounded_alone() const {
-    QuantizedLayers layers = find_quantized_layers(config_, plan_.spec);
+    QuantizedLayers layers = test::layers_of(plan_, config_);
     layers.vocab = plan_.vocab;
     auto weights = std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order),
                                                       layers, group_quantizer("clip"));
@@ -89,6 +89,24 @@ TEST(Compensate, ReportsTheLossOfWhatIsPacked) {
     const double packed = tested.kl(*open_model(dir.path()));
     EXPECT_NEAR(model.heldout_kl, packed, 1e-4 * packed);
   }
+}
+
+TEST(Compensate, ReportsTheLossOfWhatIsPackedInOrdersOfTheirOwn) {
+  Compensated tested(tiny(), BlockSpec{16, 32, 32}, 0, 24);
+  test::draw_fused_orders(tested.plan_, tested.config_, true, 3);
+  const CompensatedModel model = tested.run();
+  const test::TempDir dir;
+  write_packed(tested.checkpoint_, tested.config_, tested.plan_, model.matrices, Json::object(), dir.path(),
+               silent_log());
+  const double packed = tested.kl(*open_model(dir.path()));
+  EXPECT_NEAR(model.heldout_kl, packed, 1e-4 * packed);
+}
+
+/// With the wrong order of the Hessian, errors would be fed into channels that have nothing to do with them.
+TEST(Compensate, LowersTheLossOfATrainedModelInOrdersOfTheirOwn) {
+  Compensated tested(test::demo_model(), BlockSpec{32, 128, 128}, 2, 128);
+  test::draw_fused_orders(tested.plan_, tested.config_, false, 3);
+  EXPECT_LT(tested.run().heldout_kl, 0.9 * tested.kl(*tested.rounded_alone()));
 }
 
 TEST(Compensate, LowersTheLossOfATrainedModel) {

@@ -49,4 +49,32 @@ inline Plan random_plan(const Checkpoint& checkpoint, const ModelConfig& config,
   return plan;
 }
 
+/// Puts orders of their own in the place of the folded ones.
+inline void draw_fused_orders(Plan& plan, const ModelConfig& config, bool tie, uint64_t seed) {
+  Rng rng(seed);
+  QuantizedLayers layers = find_quantized_layers(config, plan.spec);
+  reserve_orders(layers, true, true, tie);
+  plan.order = {};
+  plan.reorder = "both";
+  plan.reorder_mode = "fused";
+  plan.tie = tie ? "fused" : "none";
+  for (size_t i = 0; i < plan.linears.size(); ++i) {
+    LinearPlan& linear = plan.linears[i];
+    linear.row_perm = random_permutation(rng, linear.grid.out_features());
+    linear.shares_cols = layers.items[i].shares_cols;
+    linear.col_perm =
+        linear.shares_cols ? plan.linears[i - 1].col_perm : random_permutation(rng, linear.grid.in_features());
+  }
+}
+
+/// The layers of `plan` in its orders, for QuantizedWeights.
+inline QuantizedLayers layers_of(const Plan& plan, const ModelConfig& config) {
+  QuantizedLayers layers = find_quantized_layers(config, plan.spec);
+  for (size_t i = 0; i < plan.linears.size(); ++i) {
+    layers.items[i].order = plan.linears[i].order();
+    layers.items[i].shares_cols = plan.linears[i].shares_cols;
+  }
+  return layers;
+}
+
 }  // namespace scalebits::test

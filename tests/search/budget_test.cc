@@ -59,6 +59,20 @@ TEST(Budget, CountsWhatThePlanCounts) {
   EXPECT_EQ(uniform_bytes(layers, 5), plan_bytes(layers, widths));
 }
 
+TEST(Budget, CountsPermutationsAtEveryWidth) {
+  QuantizedLayers layers = ragged();
+  const ReachableBytes before = reachable_bytes(layers);
+  reserve_orders(layers, true, true, false);
+  const int64_t orders = 2 * (200 + 1650 + 100 + 500 + 300 + 260);  // I16
+  EXPECT_EQ(order_bytes(layers), orders);
+  EXPECT_EQ(reachable_bytes(layers).least, before.least + orders);
+  EXPECT_EQ(reachable_bytes(layers).most, before.most + orders);
+  EXPECT_EQ(widths_bytes(layers, uniform_widths(layers, 3)), uniform_bytes(layers, 3));
+  EXPECT_THROW(check_reachable(layers, before.least, "target"), InvalidArgument);
+  const int64_t budget = budget_from_bpw(layers, 3.31);
+  EXPECT_LE(widths_bytes(layers, two_level_widths(layers, budget, {})), budget);
+}
+
 TEST(Budget, OutsideTheReachableIntervalIsRefusedWithBothEnds) {
   const QuantizedLayers layers = ragged();
   const ReachableBytes reach = reachable_bytes(layers);

@@ -129,12 +129,81 @@ TEST_F(FoldedOrderByScore, KeepsTheOrderOfEqualScores) {
   for (size_t i = 0; i < 96; ++i) EXPECT_EQ(o.layers[0].mlp[i], static_cast<int32_t>(i));
 }
 
+/// Random scores as above, for layers whose orders are reserved.
+class FusedOrderByScore : public FoldedOrderByScore {
+ protected:
+  [[nodiscard]] FusedOrder fused(bool rows, bool cols, bool tie, ChannelScore kind = ChannelScore::kElement) {
+    layers_ = case_.layers;
+    reserve_orders(layers_, rows, cols, tie);
+    return fused_order_by_score(layers_, scores_, kind);
+  }
+  static double at(const Scores& scores, int64_t channel) { return scores[static_cast<size_t>(channel)]; }
+
+  QuantizedLayers layers_;
+};
+
+TEST_F(FusedOrderByScore, SortsEveryMatrixByItsOwnScores) {
+  const FusedOrder orders = fused(true, true, false);
+  const FusedOrder by_fisher = fused(true, true, false, ChannelScore::kFisher);
+  ASSERT_EQ(orders.size(), 14U);
+  for (size_t i = 0; i < orders.size(); ++i) {
+    SCOPED_TRACE(layers_.items[i].name);
+    const LinearSensitivity& s = scores_.linears[i];
+    EXPECT_TRUE(is_permutation_of(orders[i].rows, layers_.items[i].grid.out_features()));
+    EXPECT_TRUE(is_permutation_of(orders[i].cols, layers_.items[i].grid.in_features()));
+    expect_falling(orders[i].rows, [&](int64_t r) { return at(s.row_score, r); });
+    expect_falling(orders[i].cols, [&](int64_t c) { return at(s.col_score, c); });
+    expect_falling(by_fisher[i].rows, [&](int64_t r) { return at(s.row_fisher, r); });
+    expect_falling(by_fisher[i].cols, [&](int64_t c) { return at(s.col_fisher, c); });
+  }
+}
+
+TEST_F(FusedOrderByScore, SortsOnlyWhatHasAnOrder) {
+  for (const RowColOrder& order : fused(true, false, false)) EXPECT_TRUE(!order.rows.empty() && order.cols.empty());
+  for (const RowColOrder& order : fused(false, true, false)) EXPECT_TRUE(order.rows.empty() && !order.cols.empty());
+}
+
+TEST_F(FusedOrderByScore, SortsTiedColumnsByTheSumOfTheirScores) {
+  const FusedOrder orders = fused(true, true, true);
+  for (int64_t l = 0; l < 2; ++l) {
+    const auto of_layer = [&](Proj p) { return orders[static_cast<size_t>(case_.weights.item_of(l, p))]; };
+    EXPECT_EQ(of_layer(Proj::kQ).cols, of_layer(Proj::kK).cols);
+    EXPECT_EQ(of_layer(Proj::kQ).cols, of_layer(Proj::kV).cols);
+    EXPECT_EQ(of_layer(Proj::kGate).cols, of_layer(Proj::kUp).cols);
+    EXPECT_NE(of_layer(Proj::kQ).cols, of_layer(Proj::kGate).cols);
+    EXPECT_NE(of_layer(Proj::kGate).rows, of_layer(Proj::kUp).rows);
+    expect_falling(of_layer(Proj::kV).cols, [&](int64_t c) {
+      return at(of(l, Proj::kQ).col_score, c) + at(of(l, Proj::kK).col_score, c) + at(of(l, Proj::kV).col_score, c);
+    });
+    expect_falling(of_layer(Proj::kUp).cols,
+                   [&](int64_t c) { return at(of(l, Proj::kGate).col_score, c) + at(of(l, Proj::kUp).col_score, c); });
+    expect_falling(of_layer(Proj::kDown).cols, [&](int64_t c) { return at(of(l, Proj::kDown).col_score, c); });
+  }
+}
+
+TEST_F(FusedOrderByScore, KeepsTheOrderOfEqualScores) {
+  for (LinearSensitivity& s : scores_.linears) {
+    for (Scores* v : {&s.row_score, &s.col_score}) std::fill(v->begin(), v->end(), 1.0);
+  }
+  for (const RowColOrder& order : fused(true, true, true)) {
+    EXPECT_EQ(order.rows, identity_permutation(static_cast<int64_t>(order.rows.size())));
+    EXPECT_EQ(order.cols, identity_permutation(static_cast<int64_t>(order.cols.size())));
+  }
+}
+
 TEST(ParseNames, KnowTheirNamesAndListThem) {
   EXPECT_EQ(parse_reorder("both"), Reorder::kBoth);
+  EXPECT_EQ(parse_reorder_mode("fused"), ReorderMode::kFused);
+  EXPECT_EQ(parse_reorder_mode("folded"), ReorderMode::kFolded);
+  EXPECT_TRUE(parse_tie("fused"));
+  EXPECT_FALSE(parse_tie("none"));
   EXPECT_EQ(parse_method("matrix"), Method::kMatrix);
   EXPECT_EQ(parse_score("paper"), Score::kPaper);
   EXPECT_THAT(error_text<InvalidArgument>([] { parse_reorder("x"); }),
               AllOf(HasSubstr("\"x\""), HasSubstr("none, rows, cols or both")));
+  EXPECT_THAT(error_text<InvalidArgument>([] { parse_reorder_mode("x"); }),
+              HasSubstr("\"x\", expected folded or fused"));
+  EXPECT_THAT(error_text<InvalidArgument>([] { parse_tie("x"); }), HasSubstr("\"x\", expected none or fused"));
   EXPECT_THAT(error_text<InvalidArgument>([] { parse_method("x"); }),
               AllOf(HasSubstr("\"x\""), HasSubstr("threshold")));
   EXPECT_THAT(error_text<InvalidArgument>([] { parse_score("x"); }),

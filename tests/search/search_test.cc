@@ -149,6 +149,36 @@ TEST_F(TinySearch, GoesOnFromAnySavedStateToTheSameResult) {
   }
 }
 
+/// Orders of their own: their bytes are within the budget, and the loss is that of the weights in these orders.
+TEST_F(TinySearch, KeepsTheBudgetWithPermutationsInIt) {
+  QuantizedLayers layers = layers_;
+  reserve_orders(layers, true, true, true);
+  ASSERT_EQ(order_bytes(layers), 2 * 2 * (512 + 320));  // by hand: 2 bytes, 2 layers, rows and columns
+  const auto plain = std::make_shared<const DenseWeights>(checkpoint_, config_);
+  const std::vector<at::Tensor> reference = reference_hidden(*plain, calib_.heldout);
+  for (const Method method : kMethods) {
+    SCOPED_TRACE(testing::Message() << "method " << static_cast<int>(method));
+    const int64_t budget = budget_from_bpw(layers, 5.25);
+    const SearchOptions options{.method = method, .reorder_mode = ReorderMode::kFused, .max_iterations = 4};
+    const SearchResult result =
+        search_plan(checkpoint_, config_, layers, group_quantizer("rtn"), calib_, budget, options, silent_log());
+    EXPECT_LE(result.bytes, budget);
+    EXPECT_EQ(result.bytes, widths_bytes(layers_, result.widths) + order_bytes(layers));
+    EXPECT_EQ(result.order, FoldedOrder{});
+    ASSERT_EQ(result.fused.size(), layers.items.size());
+    for (size_t i = 0; i < result.fused.size(); ++i) {
+      EXPECT_TRUE(is_permutation_of(result.fused[i].rows, layers.items[i].grid.out_features()));
+      EXPECT_TRUE(is_permutation_of(result.fused[i].cols, layers.items[i].grid.in_features()));
+      if (layers.items[i].shares_cols) {
+        EXPECT_EQ(result.fused[i].cols, result.fused[i - 1].cols);
+      }
+    }
+    QuantizedWeights weights(plain, with_orders(layers, result.fused), group_quantizer("rtn"));
+    for (size_t i = 0; i < result.widths.size(); ++i) weights.set_bits(i, result.widths[i]);
+    EXPECT_EQ(result.heldout_loss, mean_loss(LossKind::kKl, weights, calib_.heldout, reference));
+  }
+}
+
 TEST_F(TinySearch, RefusesABudgetThatCannotBeReached) {
   for (const int64_t bad : {reachable_bytes(layers_).least - 1, reachable_bytes(layers_).most + 1}) {
     const std::string text = error_text<InvalidArgument>(

@@ -70,8 +70,9 @@ def decode_block(bits, codes, scales, zeros, rows, cols, group_size):
     return exact.astype(np.float32)
 
 
-def decode_layer(checkpoint, linear, shape, block, group_size):
-    """f32 [out_features, in_features] of `<linear>.codes` and its companions, in the order of the dense matrix."""
+def decode_layer(checkpoint, linear, shape, block, group_size, cols_of=None):
+    """f32 [out_features, in_features] of `<linear>.codes` and its companions, in the order of the dense matrix.
+    `cols_of`: the layer that stores the order of its columns, where that is another."""
     out_features, in_features = shape
     widths = checkpoint.raw(linear + ".bits")
     grid = (round_up(out_features, block[0]) // block[0], round_up(in_features, block[1]) // block[1])
@@ -87,13 +88,24 @@ def decode_layer(checkpoint, linear, shape, block, group_size):
             weight[top:top + rows, left:left + cols] = decode_block(int(widths[i, j]), *streams, rows, cols, group_size)
     for stream in streams:
         stream.end()
-    for axis, part in enumerate(("row_perm", "col_perm")):  # perm[new] = old
-        if f"{linear}.{part}" in checkpoint:
-            perm = checkpoint.raw(f"{linear}.{part}")
+    for axis, name in enumerate((linear + ".row_perm", (cols_of or linear) + ".col_perm")):  # perm[new] = old
+        if name in checkpoint:
+            perm = checkpoint.raw(name)
+            if perm.dtype != (np.int16 if shape[axis] <= 32768 else np.int32):
+                raise ValueError(f"{name}: {perm.dtype} for {shape[axis]} entries")
             if not np.array_equal(np.sort(perm), np.arange(shape[axis])):
-                raise ValueError(f"{linear}.{part}: not a permutation of {shape[axis]}")
+                raise ValueError(f"{name}: not a permutation of {shape[axis]}")
             weight = weight.take(np.argsort(perm), axis=axis)
     return weight
+
+
+def col_owner(linear, linears):
+    """The layer that stores the order of columns of `linear` in a tied checkpoint."""
+    for tied in (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")):
+        prefix, _, proj = linear.rpartition(".")
+        if proj in tied:
+            return next(f"{prefix}.{p}" for p in tied if f"{prefix}.{p}" in linears)
+    return linear
 
 
 def linear_shape(config, linear):
@@ -134,7 +146,8 @@ def differences(packed_dir, dense_dir):
             yield name, "missing in the export"
             continue
         weight = decode_layer(packed, linear, linear_shape(config, linear), quantization["block"],
-                              quantization["group_size"])
+                              quantization["group_size"],
+                              col_owner(linear, linears) if quantization["tie"] == "fused" else None)
         yield name, compare(round_to(weight, dense.dtype(name)), dense.floats(name))
     for name in packed.names():
         if name not in companions:

@@ -6,6 +6,7 @@ import pathlib
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 import numpy as np
 
@@ -15,7 +16,8 @@ import packed_reader  # noqa: E402
 from safetensors_file import round_to, save  # noqa: E402
 
 CONFIG = {"hidden_size": 37, "intermediate_size": 50, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 6,
-          "vocab_size": 11, "quantization_config": {"quant_method": "scalebits", "block": [32, 16], "group_size": 8}}
+          "vocab_size": 11, "quantization_config": {"quant_method": "scalebits", "block": [32, 16], "group_size": 8,
+                                                "tie": "none"}}
 SHAPES = {"q_proj": (18, 37), "k_proj": (6, 37), "o_proj": (37, 18), "down_proj": (37, 50), "gate_proj": (50, 37)}
 
 
@@ -81,8 +83,8 @@ class PackedReader(unittest.TestCase):
             quantization = CONFIG["quantization_config"]
             parts, weight = random_layer(rng, shape, quantization["block"], quantization["group_size"])
             if name == "o_proj":
-                parts["row_perm"] = rng.permutation(shape[0]).astype(np.int32)
-                parts["col_perm"] = rng.permutation(shape[1]).astype(np.int32)
+                parts["row_perm"] = rng.permutation(shape[0]).astype(np.int16)
+                parts["col_perm"] = rng.permutation(shape[1]).astype(np.int16)
                 stored, weight = weight, np.empty_like(weight)
                 for new_row, old_row in enumerate(parts["row_perm"]):
                     for new_col, old_col in enumerate(parts["col_perm"]):
@@ -125,6 +127,18 @@ class PackedReader(unittest.TestCase):
         perm = self.packed_tensors["model.layers.0.x.o_proj.col_perm"]
         perm[[0, 1]] = perm[[1, 0]]
         self.assertEqual(len(self.differences()), 1)
+
+    def test_tied_layers_have_the_columns_of_the_first(self):
+        order = np.random.default_rng(6).permutation(37)
+        for name in ("q_proj", "k_proj"):
+            stored = self.dense_tensors[f"model.layers.0.x.{name}.weight"]
+            weight = np.empty_like(stored)
+            weight[:, order] = stored
+            self.dense_tensors[f"model.layers.0.x.{name}.weight"] = weight
+        self.packed_tensors["model.layers.0.x.q_proj.col_perm"] = order.astype(np.int16)
+        self.assertEqual([name for name, _ in self.differences()], ["model.layers.0.x.k_proj.weight"])
+        with unittest.mock.patch.dict(CONFIG["quantization_config"], {"tie": "fused"}):
+            self.assertEqual(self.differences(), [])
 
     def test_wrong_width_or_length_is_an_error(self):
         for part, change in (("bits", lambda x: x % 8 + 1), ("codes", lambda x: x[:-1]), ("scales", lambda x: x[:-1]),
