@@ -68,11 +68,12 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
       ->type_name("NAME")
       ->capture_default_str();
   command
-      ->add_option("--score", o.score,
-                   "exact: signed gain of the exact move, with curvature for moves down; paper: |g (W - Q(W))|; "
-                   "fisher: squared gradient times squared error")
-      ->type_name("NAME")
-      ->capture_default_str();
+      ->add_option(
+          "--score", o.score,
+          "exact: signed gain of the exact move, with curvature; paper: |g (W - Q(W))|; fisher: expected gain, "
+          "curvature times squared error; bits are then only spent, not moved (default: fisher with gptq, exact "
+          "with clip and rtn)")
+      ->type_name("NAME");
   command->add_option("--reorder", o.reorder, "Channels that are sorted by sensitivity: none, rows, cols, both")
       ->type_name("NAME")
       ->capture_default_str();

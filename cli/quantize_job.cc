@@ -45,7 +45,9 @@ bool is_ours(const fs::path& dir) {
 
 QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options), log_(log) {
   search_.method = parse_method(o_.method);
+  if (o_.score.empty()) o_.score = is_compensated(o_.quantizer) ? "fisher" : "exact";
   search_.score = parse_score(o_.score);
+  search_.compensated = is_compensated(o_.quantizer);
   search_.reorder = parse_reorder(o_.reorder);
   search_.reorder_mode = parse_reorder_mode(o_.reorder_mode);
   (void)parse_tie(o_.tie);
@@ -90,12 +92,11 @@ CalibSet QuantizeJob::calibration() {
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
-  return hash_hex(
-      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} vocab{}+{}",
-                  fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
-                  o_.reorder, o_.reorder_mode, o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
-                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed,
-                  layers_.vocab.head));
+  return hash_hex(fmt::format(
+      "{} {} {} {}x{} g{} {} {} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} vocab{}+{}", fingerprint_,
+      calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score, o_.reorder, o_.reorder_mode,
+      o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed, fmt::join(o_.ignore, "|"),
+      fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed, layers_.vocab.head));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -110,19 +111,37 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
-  search_.stats_fingerprint = hash_hex(
-      fmt::format("{} {} {} {}x{} g{} {} {} {}+{} {} ignore{} types{} vocab{}+{}", fingerprint_, calib.hash,
-                  floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.loss,
-                  search_.slice, search_.fisher_slice, search_.method == Method::kThreshold ? "fp" : "floor",
-                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), layers_.vocab.embed, layers_.vocab.head));
+  search_.stats_fingerprint = hash_hex(fmt::format(
+      "{} {} {} {}x{} g{} {} {} {}+{} {} ignore{} types{} vocab{}+{}", fingerprint_, calib.hash,
+      floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer + o_.score + o_.reorder,
+      o_.loss, search_.slice, search_.fisher_slice, search_.method == Method::kThreshold ? "fp" : "floor",
+      fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), layers_.vocab.embed, layers_.vocab.head));
   const auto state = resume_state(fingerprint);
+  if (search_.compensated) {
+    search_.written_loss = [&](const FoldedOrder& order, const FusedOrder& fused, const Widths& widths) {
+      CompensatedModel model = compensate_plan(plan_of(order, fused, widths, calib), calib);
+      const double loss = model.heldout_kl;
+      if (!best_ || loss < best_->second.heldout_kl) best_ = {widths, std::move(model)};
+      return loss;
+    };
+  }
   result = search_plan(checkpoint_, config_, layers_, group_quantizer(o_.quantizer), calib, budget_, search_, log_,
                        state ? &*state : nullptr, [&](const SearchState& s) {
                          save_search_state(work_ / "search.json", s, layers_, fingerprint);
                        });
-  layers_ = with_orders(std::move(layers_), result.fused);
+  Plan plan = plan_of(result.order, result.fused, result.widths, calib);
+  SCALEBITS_CHECK(plan.bytes() <= budget_);
+  return plan;
+}
+
+Plan QuantizeJob::plan_of(const FoldedOrder& order, const FusedOrder& fused, const Widths& widths,
+                          const CalibSet& calib) const {
   Plan plan = uniform_plan(kMaxBits);
-  for (size_t i = 0; i < plan.linears.size(); ++i) plan.linears[i].bits = result.widths[i];
+  for (size_t i = 0; i < plan.linears.size(); ++i) plan.linears[i].bits = widths[i];
+  for (size_t i = 0; i < fused.size(); ++i) {
+    plan.linears[i].row_perm = fused[i].rows;
+    plan.linears[i].col_perm = fused[i].cols;
+  }
   plan.quantizer = o_.quantizer;
   plan.method = o_.method;
   plan.reorder = o_.reorder;
@@ -131,23 +150,31 @@ Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   plan.model_fingerprint = fingerprint_;
   plan.calib_hash = calib.hash;
   plan.seed = o_.seed;
-  plan.order = result.order;
-  SCALEBITS_CHECK(plan.bytes() <= budget_);
+  plan.order = order;
   return plan;
 }
 
-std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl) {
+CompensatedModel QuantizeJob::compensate_plan(const Plan& plan, const CalibSet& calib) {
   fs::create_directories(work_);
-  QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan.order), layers_,
-                           group_quantizer(plan.quantizer));
+  QuantizedLayers layers = layers_;
   for (size_t i = 0; i < plan.linears.size(); ++i) {
-    if (plan.linears[i].name != layers_.items[i].name) {
+    if (plan.linears[i].name != layers.items[i].name) {
       fail<FormatError>(o_.plan, "linears[{}]: got {}, expected {}: the layers' own order.", i, plan.linears[i].name,
-                        layers_.items[i].name);
+                        layers.items[i].name);
     }
-    weights.set_bits(i, plan.linears[i].bits);
+    layers.items[i].order = plan.linears[i].order();
   }
-  CompensatedModel model = compensate(weights, plan, calib, search_.pass, log_);
+  QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan.order), std::move(layers),
+                           group_quantizer(plan.quantizer));
+  for (size_t i = 0; i < plan.linears.size(); ++i) weights.set_bits(i, plan.linears[i].bits);
+  return compensate(weights, plan, calib, search_.pass, log_);
+}
+
+std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl) {
+  const bool known =
+      best_ && std::equal(plan.linears.begin(), plan.linears.end(), best_->first.begin(), best_->first.end(),
+                          [](const LinearPlan& l, const std::vector<uint8_t>& w) { return l.bits == w; });
+  CompensatedModel model = known ? std::move(best_->second) : compensate_plan(plan, calib);
   const bool worse = !plan_ && model.heldout_kl >= heldout_kl.get<double>();
   print_line("compensated   held-out KL {:.5f} nats per token{}", model.heldout_kl,
              worse ? ": worse, so each group is rounded for itself (clip). More calibration text would help" : "");

@@ -21,7 +21,7 @@ struct QuantizeOptions {
   std::string target_size, plan;
   std::string block = "32x128";
   int group_size = 128;
-  std::string method = "search", score = "exact", reorder = "both", quantizer = "gptq", loss = "kl";
+  std::string method = "search", score, reorder = "both", quantizer = "gptq", loss = "kl";
   std::string reorder_mode = "folded", tie = "none";
   int64_t iterations = 30;
   std::vector<std::string> ignore, tensor_type;
@@ -63,6 +63,9 @@ class QuantizeJob {
   /// Rounds the model with error compensation; nothing, where that is worse on held-out text than what a search found.
   /// @param heldout_kl of each group rounded for itself; becomes that of what is packed
   std::vector<PackedMatrix> compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl);
+  CompensatedModel compensate_plan(const Plan& plan, const CalibSet& calib);
+  [[nodiscard]] Plan plan_of(const FoldedOrder& order, const FusedOrder& fused, const Widths& widths,
+                             const CalibSet& calib) const;
   [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
   std::optional<SearchState> resume_state(const std::string& fingerprint);
   [[nodiscard]] double bpw_of(int64_t bytes) const;
@@ -87,6 +90,7 @@ class QuantizeJob {
   QuantizedLayers layers_;
   SearchOptions search_;
   std::optional<Plan> plan_;
+  std::optional<std::pair<Widths, CompensatedModel>> best_;  ///< of the plans that the guard compared
   int64_t seqlen_ = 0;
   int64_t budget_ = 0;
   MemoryEstimate memory_;

@@ -121,7 +121,8 @@ void QuantizeJob::print_found(const SearchResult& result) const {
   if (result.guard) {
     std::string losses;
     for (const GuardPlan& plan : result.guard->plans) {
-      losses += fmt::format("{}{} {:.5f}", losses.empty() ? "" : ", ", plan.method, plan.heldout_loss);
+      losses += fmt::format("{}{} {:.5f}", losses.empty() ? "" : ", ", plan.method,
+                            plan.written_loss.value_or(plan.heldout_loss));
     }
     print_line("guard         held-out loss {}: {} is written ({:.1f} s)", losses,
                result.guard->plans[result.guard->written].method, result.guard->seconds);
@@ -147,6 +148,7 @@ Json QuantizeJob::found_json(const SearchResult& result) {
     Json plans = Json::object();
     for (const GuardPlan& plan : result.guard->plans) {
       plans[plan.method] = {{"heldout_loss", plan.heldout_loss}, {"bytes", plan.bytes}};
+      if (plan.written_loss) plans[plan.method]["written_loss"] = *plan.written_loss;
     }
     json["guard"] = {{"plans", plans},
                      {"written", result.guard->plans[result.guard->written].method},

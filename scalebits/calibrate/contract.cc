@@ -14,6 +14,7 @@ namespace {
 struct RowView {
   const float *w, *g, *f;      ///< weight, gradient, Fisher term
   const float *q, *up, *down;  ///< Q_b, Q_{b+1}, Q_{b-1}; up or down null where there is no such move
+  const float* share;          ///< of the squared errors, or null for 1
   int64_t n;
 };
 
@@ -21,8 +22,9 @@ void add_row(const RowView& v, double g_scale, double f_scale, BlockSensitivity&
   BlockSensitivity row;
   for (int64_t c = 0; c < v.n; ++c) {
     const double g = v.g[c], f = v.f[c], e = static_cast<double>(v.q[c]) - v.w[c];
+    const double left = v.share == nullptr ? f : f * v.share[c];
     row.restore -= g * e;
-    row.err += f * e * e;
+    row.err += left * e * e;
     row.fisher += f;
     score[c] = std::abs(g * e) * g_scale;
     fisher[c] = f * f_scale;
@@ -30,13 +32,13 @@ void add_row(const RowView& v, double g_scale, double f_scale, BlockSensitivity&
       const double move = static_cast<double>(v.up[c]) - v.q[c];
       row.up += g * move;
       row.move_up += f * move * move;
-      row.err_up += f * (e + move) * (e + move);
+      row.err_up += left * (e + move) * (e + move);
     }
     if (v.down != nullptr) {
       const double move = static_cast<double>(v.down[c]) - v.q[c];
       row.down += g * move;
       row.move_down += f * move * move;
-      row.err_down += f * (e + move) * (e + move);
+      row.err_down += left * (e + move) * (e + move);
     }
   }
   b.up += row.up * g_scale;
@@ -86,7 +88,7 @@ void WeightGradient::add(int64_t first, std::span<const float> g) {
 }
 
 LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const WeightGradient& gradient,
-                           int64_t positions) {
+                           int64_t positions, std::span<const float> shares) {
   const auto& [rows_order, cols_order] = weights.layers().items[item].order;
   const BlockGrid& grid = weights.layers().items[item].grid;
   check_finite(gradient, weights.layers().items[item].name);
@@ -119,7 +121,8 @@ LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const W
       gather(gradient.sum.data() + row * width, cols_order, cols, g.data());
       gather(gradient.squares.data() + row * width, cols_order, cols, f.data());
       add_row({w.data_ptr<float>() + stored * width + cols.first, g.data(), f.data(), q.data(),
-               has_up ? up.data() : nullptr, has_down ? down.data() : nullptr, cols.count},
+               has_up ? up.data() : nullptr, has_down ? down.data() : nullptr,
+               shares.empty() ? nullptr : shares.data() + cols.first, cols.count},
               scale, scale, result.blocks[static_cast<size_t>(block)], score.data(), fisher.data());
       for (size_t c = 0; c < n; ++c) {
         part.row_score[static_cast<size_t>(r)] += score[c];

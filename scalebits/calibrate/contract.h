@@ -18,8 +18,9 @@ struct WeightGradient {
 };
 
 /// Contracts with the current widths' candidate moves. @param positions of the whole pass
+/// @param shares [in_features] in storage order (PassOptions::column_shares), or empty
 /// @throws Error naming tensor and index of the first NaN or Inf
 LinearSensitivity contract(const QuantizedWeights& weights, size_t item, const WeightGradient& gradient,
-                           int64_t positions);
+                           int64_t positions, std::span<const float> shares = {});
 
 }  // namespace scalebits

@@ -115,9 +115,14 @@ class Pass {
     }
     for (const WeightGradient& gradient : gradients) {
       const auto item = static_cast<size_t>(weights_.item_of(l, gradient.proj));
-      result.linears[item] = contract(weights_, item, gradient, positions_);
+      result.linears[item] = contract(weights_, item, gradient, positions_, shares_of(item));
       result.linears[item].token_weights = std::move(weights[static_cast<size_t>(gradient.proj)]);
     }
+  }
+
+  [[nodiscard]] std::span<const float> shares_of(size_t item) const {
+    if (options_.column_shares == nullptr) return {};
+    return (*options_.column_shares)[item];
   }
 
   static void add_token_weights(const std::vector<WeightGradient>& gradients, const std::vector<LayerTaps>& taps,

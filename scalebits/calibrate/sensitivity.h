@@ -41,6 +41,9 @@ struct PassOptions {
   LossKind loss = LossKind::kKl;
   uint64_t seed = 0;  ///< kSampled: stream of drawn tokens
   bool token_weights = false;
+  /// What the squared errors of err, err_up and err_down count by input channel, [item][in_features] in storage order
+  /// (column_shares); nullptr = 1.
+  const std::vector<std::vector<float>>* column_shares = nullptr;
   /// Activations beyond this many bytes are kept in an unnamed file in spill_dir.
   int64_t activation_bytes = int64_t{1} << 28;
   std::filesystem::path spill_dir = std::filesystem::temp_directory_path();

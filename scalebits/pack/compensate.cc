@@ -8,15 +8,12 @@
 #include "scalebits/base/interrupt.h"
 #include "scalebits/base/parallel.h"
 #include "scalebits/calibrate/activation_store.h"
-#include "scalebits/model/gemm.h"
+#include "scalebits/calibrate/hessian.h"
 #include "scalebits/pack/gptq.h"
 
 namespace scalebits {
 namespace {
 
-/// Positions whose inputs are held at once while a Hessian is summed.
-constexpr int64_t kMicrobatchPositions = 4096;
-constexpr int64_t kTileRows = 128;
 /// Sequences of one backward pass, as in the search.
 constexpr int64_t kSlice = 24;
 
@@ -73,7 +70,7 @@ class Compensation {
   DecoderLayer round_layer(int64_t l, CompensatedModel& model) {
     // What a matrix sees comes from matrices of the same layer too: those are taken as rounded without compensation.
     DecoderLayer layer = weights_.layer(l);
-    std::array<at::Tensor, kProjCount> hessians = sum_hessians(l, layer);
+    LayerHessians hessians = hessians_of(l, layer);
     for (const Proj p : kProjections) {
       const int64_t item = weights_.item_of(l, p);
       if (item < 0) continue;
@@ -88,34 +85,10 @@ class Compensation {
     return layer;
   }
 
-  /// Sums of s x x^T over the tokens of the gradient part, for each quantized matrix; upper triangles only.
-  std::array<at::Tensor, kProjCount> sum_hessians(int64_t l, const DecoderLayer& layer) {
-    std::array<at::Tensor, kProjCount> hessians;
-    for (const Proj p : kProjections) {
-      const int64_t n = linear_shape(config_, p).in_features;
-      if (weights_.item_of(l, p) >= 0) hessians[static_cast<size_t>(p)] = at::zeros({n, n});
-    }
-    const int64_t at_once = std::max<int64_t>(num_threads(), kMicrobatchPositions / std::max<int64_t>(1, length_));
-    for (int64_t first = 0; first < n_gradient(); first += at_once) {
-      const int64_t count = std::min(at_once, n_gradient() - first);
-      std::vector<LayerTaps> taps(static_cast<size_t>(count));
-      parallel_for(count, [&](int64_t i) {
-        const at::NoGradGuard no_grad;
-        LayerTaps& sequence = taps[static_cast<size_t>(i)];
-        (void)decoder_layer_forward(config_, layer, rope_, states_.get(first + i), 0, nullptr, &sequence);
-        for (const Proj p : kProjections) weigh(sequence[static_cast<size_t>(p)].x, l, p, first + i);
-      });
-      for (const Proj p : kProjections) add_hessian(hessians[static_cast<size_t>(p)], p, taps);
-    }
-    return hessians;
-  }
-
-  /// x sqrt(s), one s for each token, channels in the order that the matrix stores its columns in.
-  void weigh(at::Tensor& x, int64_t l, Proj p, int64_t s) const {
-    const int64_t item = weights_.item_of(l, p);
-    if (item < 0) return;
-    x = permute_dim(x, 1, plan_.linears[static_cast<size_t>(item)].col_perm) *
-        root_weights_[static_cast<size_t>(item)][static_cast<size_t>(s)];
+  /// Sums of s x x^T over the tokens of the gradient part.
+  LayerHessians hessians_of(int64_t l, const DecoderLayer& layer) const {
+    return sum_hessians(weights_, l, layer, rope_, {states_, n_gradient(), length_},
+                        [&](size_t item, int64_t s) { return root_weights_[item][static_cast<size_t>(s)]; });
   }
 
   /// How much the loss minds an error in a layer's output at a token: the mean over its outputs of the squared gradient
@@ -143,20 +116,6 @@ class Compensation {
         s = mean.item<float>() > 0 ? (s / mean).sqrt().unsqueeze(1) : at::ones({s.size(0), 1});
       }
     }
-  }
-
-  /// One task owns some rows of the sum and adds the sequences in order, so threads do not change it.
-  static void add_hessian(const at::Tensor& h, Proj p, const std::vector<LayerTaps>& taps) {
-    if (!h.defined()) return;
-    const int64_t n = h.size(0);
-    parallel_for((n + kTileRows - 1) / kTileRows, [&](int64_t i) {
-      const int64_t first = i * kTileRows, rows = std::min(kTileRows, n - first);
-      at::Tensor part = h.narrow(0, first, rows).narrow(1, first, n - first);
-      for (const LayerTaps& sequence : taps) {
-        const at::Tensor& x = sequence[static_cast<size_t>(p)].x;
-        add_product(part, 1.0F, x.narrow(1, first, rows), true, x.narrow(1, first, n - first), false);
-      }
-    });
   }
 
   double heldout_kl(const std::vector<at::Tensor>& reference) {

@@ -64,6 +64,7 @@ void Greedy::run(GreedyState& state, const std::function<void()>& save) {
 /// One batch, tried and judged. @return false when there is no move left that is predicted to help
 bool Greedy::step(GreedyState& state) {
   const auto start = std::chrono::steady_clock::now();
+  if (only_spends() && !filling(free_bytes(state.widths))) return false;
   // A dropped batch leaves the widths, and so the gradient, as they were: the model has kept it.
   const PassResult& scores = model_.gradient(state.fresh_gradient);
   const int64_t bytes = widths_bytes(layers_, state.widths);
@@ -94,8 +95,12 @@ Moves Greedy::choose(const GreedyState& state, const PassResult& scores, int64_t
   const bool last = state.iteration + 1 == max_iterations_;
   if (filling(free_bytes)) {
     Moves moves = select_moves(units, free_bytes, last ? units_.count() : state.batch, false);
+    // What a batch leaves over is not worth another gradient.
+    if (only_spends() && !filling(free_bytes - moves.bytes))
+      return select_moves(units, free_bytes, units_.count(), false);
     if (!moves.up.empty()) return moves;
   }
+  if (only_spends()) return {};
   return select_moves(units, free_bytes, state.batch);
 }
 
@@ -103,7 +108,7 @@ void Greedy::keep_or_drop(GreedyState& state, const Moves& moves, TraceEntry& en
   const Widths candidate = units_.moved(state.widths, moves);
   model_.apply(candidate);
   entry.heldout_after = model_.heldout();
-  entry.accepted = entry.heldout_after < state.heldout;
+  entry.accepted = only_spends() || entry.heldout_after < state.heldout;
   if (!entry.accepted) {
     model_.apply(state.widths);
     state.batch /= 2;

@@ -22,6 +22,9 @@ class Greedy {
   void run(GreedyState& state, const std::function<void()>& save);
 
  private:
+  /// Expected gains need no proof by held-out text, and could not have it: that sees each group rounded for itself. Nor
+  /// is there an expected harm to trust (bench/log/2026-11-22-expected-gains.md), so bits are spent and never moved.
+  [[nodiscard]] bool only_spends() const { return options_.score == Score::kFisher; }
   bool step(GreedyState& state);
   [[nodiscard]] Moves choose(const GreedyState& state, const PassResult& scores, int64_t free_bytes) const;
   void keep_or_drop(GreedyState& state, const Moves& moves, TraceEntry& entry);

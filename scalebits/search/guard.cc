@@ -36,8 +36,9 @@ Guarded compare_with_simple_plans(SearchModel& model, const QuantizedLayers& lay
     log.info("guard: uniform widths have a held-out loss of {:.5f} nats", *guard.uniform);
   }
   const auto done = static_cast<int64_t>(state.trace.size());
-  Greedy matrices(model, layers, budget_bytes, options, Unit::kMatrix,
-                  (done + kIterationsForOne - 1) / kIterationsForOne, "guard", log);
+  const int64_t iterations = options.score == Score::kFisher ? options.max_iterations  // few are needed
+                                                             : (done + kIterationsForOne - 1) / kIterationsForOne;
+  Greedy matrices(model, layers, budget_bytes, options, Unit::kMatrix, iterations, "guard", log);
   if (!guard.matrix) {
     guard.matrix = matrices.begin(start);
     save_with_time();
@@ -51,9 +52,17 @@ Guarded compare_with_simple_plans(SearchModel& model, const QuantizedLayers& lay
   best.result.plans = {{"search", state.heldout, widths_bytes(layers, state.widths)},
                        {"uniform", *guard.uniform, widths_bytes(layers, uniform)},
                        {"matrix", guard.matrix->heldout, widths_bytes(layers, guard.matrix->widths)}};
-  const auto& plans = best.result.plans;
+  std::vector<GuardPlan>& plans = best.result.plans;
+  for (size_t i = 0; options.written_loss && i < plans.size(); ++i) {
+    if (i == guard.written.size()) {
+      guard.written.push_back(options.written_loss(state.order, state.fused, *widths[i]));
+      log.info("guard: {} as written has a held-out loss of {:.5f} nats", plans[i].method, guard.written[i]);
+      save_with_time();
+    }
+    plans[i].written_loss = guard.written[i];
+  }
   const auto least = std::min_element(plans.begin(), plans.end(), [](const GuardPlan& a, const GuardPlan& b) {
-    return a.heldout_loss < b.heldout_loss;  // the first of equals
+    return a.written_loss.value_or(a.heldout_loss) < b.written_loss.value_or(b.heldout_loss);  // the first of equals
   });
   best.result.written = static_cast<size_t>(least - plans.begin());
   best.result.seconds = guard.seconds;

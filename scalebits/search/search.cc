@@ -81,6 +81,7 @@ class Search {
   void resume_from(const SearchState& state) {
     state_ = state;
     model_.open(state_.order, state_.fused);
+    prepare();
     model_.apply(state_.widths);
     log_.info("resuming after iteration {}: held-out loss {:.5f} nats", state_.iteration, state_.heldout);
   }
@@ -102,9 +103,15 @@ class Search {
       }
       model_.open(folded, fused);
     }
+    prepare();
     static_cast<GreedyState&>(state_) = greedy().begin(first_widths());
     state_.order = std::move(folded);
     state_.fused = std::move(fused);
+  }
+
+  /// Once the channels have their order.
+  void prepare() {
+    if (searches() && options_.compensated && options_.score == Score::kFisher) model_.expect_compensation();
   }
 
   Widths first_widths() {

@@ -17,6 +17,7 @@
 namespace scalebits {
 
 enum class Method { kSearch, kUniform, kMatrix, kThreshold, kRandom };
+/// How the moves of a block are judged (block_moves). kFisher: bits are only spent, on the greatest expected gains.
 enum class Score { kExact, kPaper, kFisher };
 /// @throws InvalidArgument listing the known names
 Method parse_method(std::string_view name);
@@ -25,6 +26,7 @@ Score parse_score(std::string_view name);
 struct SearchOptions {
   Method method = Method::kSearch;
   Score score = Score::kExact;
+  bool compensated = false;  ///< errors will be fed back (quantizer gptq); score kFisher takes what is then left
   LossKind loss = LossKind::kKl;
   Reorder reorder = Reorder::kBoth;
   ReorderMode reorder_mode = ReorderMode::kFolded;  ///< fused: the layers' orders are reserved
@@ -33,6 +35,8 @@ struct SearchOptions {
   int64_t fisher_slice = 8;  ///< of these, for the curvature
   uint64_t seed = 0;
   bool guard = true;  ///< method search: compare with uniform widths and one width per matrix, and give the best
+  /// For the guard: held-out loss of the model as it will be written, where that is not each group rounded for itself.
+  std::function<double(const FoldedOrder&, const FusedOrder&, const Widths&)> written_loss = {};
   /// Sensitivities at the starting widths are read from here when the fingerprint fits, else measured and written here;
   /// empty = neither.
   std::filesystem::path stats = {};
@@ -68,6 +72,7 @@ struct GreedyState {
 struct GuardState {
   std::optional<double> uniform;      ///< held-out loss
   std::optional<GreedyState> matrix;  ///< the search with one width per matrix
+  std::vector<double> written;        ///< SearchOptions::written_loss of search, uniform, matrix, as far as known
   double seconds = 0;                 ///< spent so far
 };
 
@@ -81,7 +86,8 @@ struct SearchState : GreedyState {
 /// A plan that the guard compared.
 struct GuardPlan {
   const char* method = "";
-  double heldout_loss = 0;
+  double heldout_loss = 0;             ///< each group rounded for itself
+  std::optional<double> written_loss;  ///< as it will be written, where that differs
   int64_t bytes = 0;
 };
 struct GuardResult {

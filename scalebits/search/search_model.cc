@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "scalebits/calibrate/hessian.h"
 #include "scalebits/calibrate/stats_file.h"
 
 namespace scalebits {
@@ -28,8 +29,16 @@ void SearchModel::open(FoldedOrder order, const FusedOrder& fused) {
   stored_order_ = order == FoldedOrder{} && fused.empty();
   first_.reset();
   latest_.reset();
+  column_shares_.clear();
   weights_ = std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, std::move(order)),
                                                 with_orders(layers_, fused), quantizer_);
+}
+
+void SearchModel::expect_compensation() {
+  const size_t n = std::min(static_cast<size_t>(options_.slice), calib_.gradient.size());
+  column_shares_ = column_shares(*weights_, std::span(calib_.gradient).first(n), options_.pass, log_);
+  first_.reset();
+  latest_.reset();
 }
 
 void SearchModel::apply(const Widths& widths) {
@@ -77,6 +86,11 @@ PassResult SearchModel::measure(int64_t index) const {
     const auto k = static_cast<size_t>((index * n + i) % total);
     sequences.push_back(calib_.gradient[k]);
     if (pass.loss == LossKind::kKl) reference.push_back(gradient_reference_[k]);
+  }
+  if (options_.score == Score::kFisher && options_.method != Method::kThreshold) {
+    pass.loss = LossKind::kSampled;  // F is all that this score asks for
+    if (!column_shares_.empty()) pass.column_shares = &column_shares_;
+    return gradient_pass(*weights_, sequences, {}, pass);
   }
   // A threshold is on the squared gradient itself.
   if (options_.method == Method::kThreshold) return gradient_pass(*weights_, sequences, reference, pass);

@@ -20,6 +20,8 @@ class SearchModel {
 
   /// Reads the dense model in another channel order. Widths are to be applied again.
   void open(FoldedOrder order, const FusedOrder& fused = {});
+  /// Takes the errors of a block as what error compensation will leave of them (column_shares), in this channel order.
+  void expect_compensation();
   void apply(const Widths& widths);
   [[nodiscard]] const Widths& widths() const { return widths_; }
   [[nodiscard]] const QuantizedWeights& weights() const { return *weights_; }
@@ -56,6 +58,7 @@ class SearchModel {
   std::unique_ptr<QuantizedWeights> weights_;
   Widths widths_;
   bool stored_order_ = true;
+  std::vector<std::vector<float>> column_shares_;  ///< empty = none
   std::optional<Gradient> first_, latest_;
 };
 

@@ -47,7 +47,7 @@ void greedy_from_json(const Json& json, const QuantizedLayers& layers, const std
 }
 
 Json guard_to_json(const GuardState& guard, const QuantizedLayers& layers) {
-  Json json = {{"seconds", guard.seconds}};
+  Json json = {{"seconds", guard.seconds}, {"written", guard.written}};
   if (guard.uniform) json["uniform"] = *guard.uniform;
   if (guard.matrix) json["matrix"] = greedy_to_json(*guard.matrix, layers);
   return json;
@@ -56,6 +56,7 @@ Json guard_to_json(const GuardState& guard, const QuantizedLayers& layers) {
 GuardState guard_from_json(const Json& json, const QuantizedLayers& layers, const std::string& where) {
   GuardState guard;
   guard.seconds = json.at("seconds").get<double>();
+  guard.written = json.at("written").get<std::vector<double>>();
   if (json.contains("uniform")) guard.uniform = json.at("uniform").get<double>();
   if (json.contains("matrix")) greedy_from_json(json.at("matrix"), layers, where, guard.matrix.emplace());
   return guard;

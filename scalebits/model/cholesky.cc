@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "scalebits/pack/cholesky.h"
+#include "scalebits/model/cholesky.h"
 
 #include <algorithm>
 #include <cmath>
