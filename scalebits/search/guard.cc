@@ -59,7 +59,9 @@ Guarded compare_with_simple_plans(SearchModel& model, const QuantizedLayers& lay
       log.info("guard: {} as written has a held-out loss of {:.5f} nats", plans[i].method, guard.written[i]);
       save_with_time();
     }
-    plans[i].written_loss = guard.written[i];
+    // Compensation that makes a plan worse is not written.
+    plans[i].written_loss =
+        options.loss == LossKind::kKl ? std::min(guard.written[i], plans[i].heldout_loss) : guard.written[i];
   }
   const auto least = std::min_element(plans.begin(), plans.end(), [](const GuardPlan& a, const GuardPlan& b) {
     return a.written_loss.value_or(a.heldout_loss) < b.written_loss.value_or(b.heldout_loss);  // the first of equals

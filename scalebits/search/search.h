@@ -86,9 +86,9 @@ struct SearchState : GreedyState {
 /// A plan that the guard compared.
 struct GuardPlan {
   const char* method = "";
-  double heldout_loss = 0;             ///< each group rounded for itself
-  std::optional<double> written_loss;  ///< as it will be written, where that differs
+  double heldout_loss = 0;  ///< each group rounded for itself
   int64_t bytes = 0;
+  std::optional<double> written_loss = {};  ///< as it will be written, where that differs
 };
 struct GuardResult {
   std::vector<GuardPlan> plans;  ///< search, uniform, matrix

@@ -82,7 +82,7 @@ TEST_F(Quantize, ErrorCompensationLowersTheHeldOutLossAndRepeatsItself) {
   };
   const Json clip = with("clip", {"--quantizer", "clip"}), gptq = with("gptq", {});
   EXPECT_LT(gptq["heldout_kl"], 0.95 * clip["heldout_kl"].get<double>());
-  EXPECT_EQ(gptq["quantized_bytes"], clip["quantized_bytes"]);
+  EXPECT_NEAR(gptq["quantized_bytes"], clip["quantized_bytes"], 0.005 * clip["quantized_bytes"].get<double>());
   EXPECT_EQ(read_json(dir_ / "gptq/plan.json")["heldout_kl"], gptq["heldout_kl"]);
   EXPECT_EQ(run_program({"verify", dir_ / "gptq"}).exit_code, 0);
   with("again", {"--plan", dir_ / "gptq/plan.json", "--threads", "1"});
@@ -95,11 +95,16 @@ TEST_F(Quantize, ErrorCompensationThatOverfitsIsNotWritten) {
   const Outcome outcome = quantize("gptq", {"--json", dir_ / "gptq.json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("worse"));
-  ASSERT_EQ(quantize("clip", {"--quantizer", "clip", "--json", dir_ / "clip.json"}).exit_code, 0);
-  EXPECT_EQ(weights("gptq"), weights("clip"));
-  EXPECT_EQ(read_json(dir_ / "gptq.json")["result"]["heldout_kl"],
-            read_json(dir_ / "clip.json")["result"]["heldout_kl"]);
   EXPECT_EQ(read_json(dir_ / "gptq/plan.json")["quantizer"], "clip");
+  // The guard compares what would be written, and that is what was written.
+  const Json r = read_json(dir_ / "gptq.json")["result"];
+  const Json written = r["guard"]["plans"][r["guard"]["written"].get<std::string>()];
+  EXPECT_EQ(written["written_loss"], written["heldout_loss"]);
+  EXPECT_EQ(r["heldout_kl"], written["heldout_loss"]);
+  ASSERT_EQ(
+      run_program({"quantize", test::demo_model(), "-o", dir_ / "clip", "--plan", dir_ / "gptq/plan.json"}).exit_code,
+      0);
+  EXPECT_EQ(weights("gptq"), weights("clip"));
 }
 
 TEST_F(Quantize, EveryMethodKeepsTheBudgetAndUsesIt) {
@@ -124,9 +129,9 @@ TEST_F(Quantize, SaysHowGoodThePlanIsAndKeepsIt) {
   EXPECT_LE(r["certificate"]["predicted"], r["certificate"]["bound"]);
   double least = 1e9;
   for (const char* method : {"search", "uniform", "matrix"}) {
-    least = std::min(least, r["guard"]["plans"][method]["heldout_loss"].get<double>());
+    least = std::min(least, r["guard"]["plans"][method]["written_loss"].get<double>());
   }
-  EXPECT_EQ(r["guard"]["plans"][r["guard"]["written"].get<std::string>()]["heldout_loss"], least);
+  EXPECT_EQ(r["guard"]["plans"][r["guard"]["written"].get<std::string>()]["written_loss"], least);
   EXPECT_EQ(r["heldout_kl"], least);
   EXPECT_GT(r["guard"]["seconds"], 0.0);
   EXPECT_EQ(plan["guard"]["plans"], r["guard"]["plans"]);

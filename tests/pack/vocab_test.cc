@@ -140,8 +140,8 @@ TEST_P(PackedVocab, SizesAreThoseOfTheFileAndCountPadding) {
   const PackedSize size = pack();
   const Checkpoint written(packed_dir());
   // By hand. 117 rows are stored as 3 panels of 32 and one of 32 (21 rounded up to strips of 16); 64 columns in blocks
-  // of 40 (2 groups) and 24 (2 groups): 128 x 64 codes, 128 x 4 scales of 2 bytes and zeros of bits + 1 bits, 8 widths.
-  const auto bytes = [](int bits) { return 128 * 64 * bits / 8 + 128 * 4 * 2 + 128 * 4 * (bits + 1) / 8 + 8; };
+  // of 40 (2 groups) and 24 (2 groups): 128 x 64 codes, 128 x 4 scales and zeros of bits + 1 bits, 8 widths.
+  const auto bytes = [](int bits) { return 128 * 64 * bits / 8 + 128 * 4 + 128 * 4 * (bits + 1) / 8 + 8; };
   EXPECT_EQ(size.embed_bytes, bytes(plan_.vocab.embed));
   EXPECT_EQ(size.head_bytes, GetParam() ? 0 : bytes(plan_.vocab.head));
   EXPECT_EQ(size.quantized_bytes, plan_.bytes());
@@ -209,7 +209,7 @@ TEST_P(PackedVocab, HostileFilesAreRefusedByName) {
   EXPECT_THAT(refusal(".codes", [](RawTensor& t) { t.resize(t.bytes.size() - 1); }), HasSubstr("[" + name + "] codes"));
   EXPECT_THAT(refusal(".zeros", [](RawTensor& t) { t.resize(0); }), HasSubstr("[" + name + "] zeros: got 0 bytes"));
   EXPECT_THAT(refusal(".scales", [](RawTensor& t) { t.spec.dtype = DType::kBF16; }),
-              HasSubstr("[" + name + ".scales] dtype: got BF16, expected F16"));
+              HasSubstr("[" + name + ".scales] dtype: got BF16, expected U8"));
   EXPECT_THAT(refusal(".scales", [](RawTensor& t) { t.spec.name = "other"; }), HasSubstr(name + ".scales"));
   EXPECT_THAT(refusal(".codes", [](RawTensor& t) { t.spec.name = "other"; }), HasSubstr(name + ".weight"));
 }

@@ -94,7 +94,7 @@ TEST_F(PackedReport, VocabularyMatricesAreInNoTotal) {
   EXPECT_EQ(head.name, "lm_head");
   EXPECT_EQ(head.weights[6], 128 * 64);
   EXPECT_EQ(head.code_bytes, 128 * 64 * 6 / 8);
-  EXPECT_EQ(head.scale_bytes, 128 * 4 * 2);  // groups of 16
+  EXPECT_EQ(head.scale_bytes, 128 * 4);  // groups of 16
   EXPECT_EQ(head.zero_bytes, 128 * 4 * 7 / 8);
   EXPECT_EQ(head.map_bytes, 4 * 2);
   EXPECT_EQ(report.total().bytes, report_model(*without).total().bytes);
