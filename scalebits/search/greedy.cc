@@ -129,8 +129,8 @@ void Greedy::end_batch(GreedyState& state, bool accepted) const {
   state.fresh_gradient = state.iteration;
 }
 
-/// Spends what the search left over: the size that was asked for is the size that is given, even where held-out text
-/// cannot tell that it helps. Squared gradient times error is never negative, so every block can be ranked.
+/// Squared gradient times error is never negative, so every unit can be ranked. A round widens every unit that fits
+/// once; what did not fit in it will not fit later, so that kMaxBits - 1 rounds are all that there can be.
 void Greedy::fill(GreedyState& state) {
   for (int round = 0; round < kMaxBits && free_bytes(state.widths) > budget_ / 200; ++round) {
     std::vector<UnitMoves> units = units_.moves(model_.gradient(state.fresh_gradient), state.widths, Score::kFisher);

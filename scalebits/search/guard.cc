@@ -46,11 +46,15 @@ Guarded compare_with_simple_plans(SearchModel& model, const QuantizedLayers& lay
   matrices.run(*guard.matrix, save_with_time);
   save_with_time();
 
-  const Widths* widths[] = {&state.widths, &uniform, &guard.matrix->widths};
+  // Whole matrices may leave more bytes over than a block takes, and no plan that is written should.
+  GreedyState matrix = *guard.matrix;
+  Greedy(model, layers, budget_bytes, options, Unit::kBlock, 0, "guard", log).fill(matrix);
+
+  const Widths* widths[] = {&state.widths, &uniform, &matrix.widths};
   Guarded best;
   best.result.plans = {{"search", state.heldout, widths_bytes(layers, state.widths)},
                        {"uniform", *guard.uniform, widths_bytes(layers, uniform)},
-                       {"matrix", guard.matrix->heldout, widths_bytes(layers, guard.matrix->widths)}};
+                       {"matrix", matrix.heldout, widths_bytes(layers, matrix.widths)}};
   const auto& plans = best.result.plans;
   const auto least = std::min_element(plans.begin(), plans.end(), [](const GuardPlan& a, const GuardPlan& b) {
     return a.heldout_loss < b.heldout_loss;  // the first of equals
