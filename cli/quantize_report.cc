@@ -47,8 +47,17 @@ void QuantizeJob::print_sizes() const {
              spec_.group_size, 100.0 * static_cast<double>(padding) / static_cast<double>(n_weights(layers_)));
   print_line("reachable     {:.4f} to {:.4f} bpw", bpw_of(reach.least), bpw_of(reach.most));
   const int64_t other = dense_bytes();
-  print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
-             bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
+  if (!search_.frontier.empty()) {
+    print_line("frontier      {} budgets from {:.4f} to {:.4f} bpw", search_.frontier.size(),
+               bpw_of(search_.frontier.front()), bpw_of(search_.frontier.back()));
+  } else {
+    print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
+               bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
+  }
+  if (frontier_) {
+    print_line("cut           {:.4f} bpw: {} bytes, {:.3f} % of the budget", plan_->bpw(), grouped(plan_->bytes()),
+               100.0 * static_cast<double>(plan_->bytes()) / static_cast<double>(budget_));
+  }
   print_line("memory        about {} at the peak, beside the mapped model file", gigabytes(memory_.total()));
   std::fflush(stdout);
 }
@@ -66,11 +75,14 @@ void QuantizeJob::print_overrides() const {
 Json QuantizeJob::sizes_json() const {
   const ReachableBytes reach = reachable_bytes(layers_);
   const int64_t other = dense_bytes();
-  return {{"target_bpw", bpw_of(budget_)},
-          {"budget_bytes", budget_},
-          {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
-          {"file_bytes_at_most", budget_ + other},
-          {"peak_memory_bytes_estimate", memory_.total()}};
+  Json json = {{"target_bpw", bpw_of(budget_)},
+               {"budget_bytes", budget_},
+               {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
+               {"file_bytes_at_most", budget_ + other},
+               {"peak_memory_bytes_estimate", memory_.total()}};
+  if (!search_.frontier.empty()) json["frontier_bytes"] = search_.frontier;
+  if (frontier_) json["cut_bytes"] = plan_->bytes();
+  return json;
 }
 
 void QuantizeJob::print_widths(const Plan& plan) const {

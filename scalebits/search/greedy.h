@@ -18,6 +18,8 @@ class Greedy {
 
   /// The state to start from: these widths and their held-out loss.
   GreedyState begin(Widths widths);
+  /// Makes `state`, where a search within fewer bytes ended, one to go on from within this budget.
+  void go_on(GreedyState& state) const;
   /// Goes on from `state`, whose widths are applied, to the end. Calls `save` after every iteration.
   void run(GreedyState& state, const std::function<void()>& save);
   /// Spends what `state`, whose widths are applied, leaves over: the size that was asked for is the size that is given,

@@ -4,6 +4,7 @@
 #include "scalebits/base/errors.h"
 #include "scalebits/io/file.h"
 #include "scalebits/io/plan_file.h"
+#include "scalebits/search/frontier_file.h"
 
 namespace scalebits {
 namespace {
@@ -61,6 +62,32 @@ GuardState guard_from_json(const Json& json, const QuantizedLayers& layers, cons
   return guard;
 }
 
+std::vector<BlockGrid> grids_of(const QuantizedLayers& layers) {
+  std::vector<BlockGrid> grids;
+  for (const auto& item : layers.items) grids.push_back(item.grid);
+  return grids;
+}
+
+Json frontier_to_json(const std::vector<FrontierPoint>& points, const QuantizedLayers& layers) {
+  Json json = Json::array();
+  for (const FrontierPoint& point : points) {
+    Json item = frontier_point_to_json(point, grids_of(layers));
+    item["trace"] = trace_to_json(point.trace);
+    json.push_back(std::move(item));
+  }
+  return json;
+}
+
+std::vector<FrontierPoint> frontier_from_json(const Json& json, const QuantizedLayers& layers,
+                                              const std::string& where) {
+  std::vector<FrontierPoint> points;
+  for (const Json& item : json) {
+    points.push_back(frontier_point_from_json(item, grids_of(layers), where));
+    points.back().trace = trace_from_json(item.at("trace"));
+  }
+  return points;
+}
+
 }  // namespace
 
 Json trace_to_json(const std::vector<TraceEntry>& trace) {
@@ -86,6 +113,7 @@ void save_search_state(const std::filesystem::path& path, const SearchState& sta
   json.update({{"format", kFormat}, {"version", kVersion}, {"fingerprint", fingerprint}});
   json["order"] = order_to_json(state.order);
   if (state.guard) json["guard"] = guard_to_json(*state.guard, layers);
+  if (!state.frontier.empty()) json["frontier"] = frontier_to_json(state.frontier, layers);
   write_text_file(path, json.dump() + "\n");
 }
 
@@ -110,6 +138,7 @@ std::optional<SearchState> load_search_state(const std::filesystem::path& path, 
     greedy_from_json(json, layers, where, state);
     state.order = order_from_json(json.at("order"));
     if (json.contains("guard")) state.guard = guard_from_json(json.at("guard"), layers, where);
+    if (json.contains("frontier")) state.frontier = frontier_from_json(json.at("frontier"), layers, where);
     return state;
   } catch (const nlohmann::json::exception& error) {
     fail<FormatError>(where, "search state: {}. Remove it or use --resume never.", error.what());
