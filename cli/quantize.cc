@@ -33,24 +33,38 @@ Json run_quantize(const QuantizeOptions& o, Session& session) {
 }
 
 void add_budget_flags(CLI::App* command, QuantizeOptions& o) {
-  CLI::Option_group* budget = command->add_option_group("Budget", "exactly one of these, or --plan");
+  CLI::Option_group* budget = command->add_option_group("Budget", "one of these; a target beside a --plan too");
+  CLI::Option* bpw =
+      budget
+          ->add_option(
+              "--target-bpw,--avg-bits", o.target_bpw,
+              "Bits per weight of the quantized linear layers, every byte counted (codes, scales, zeros, width "
+              "map, permutations, padding); never exceeded")
+          ->type_name("BPW");
+  CLI::Option* size =
+      budget
+          ->add_option("--target-size", o.target_size,
+                       "Bytes of all weight files together, with suffix k, M, G (powers of 1000) or Ki, Mi, Gi; never "
+                       "exceeded")
+          ->type_name("SIZE")
+          ->excludes(bpw);
+  CLI::Option* plan =
+      budget
+          ->add_option(
+              "--plan", o.plan,
+              "Apply a plan.json made before for the same model, or, with a target, the plan that is cut for it "
+              "from a directory that --frontier wrote; no search. A plan of quantizer gptq calibrates again: give "
+              "the same calibration flags for the same bytes")
+          ->type_name("FILE");
   budget
-      ->add_option("--target-bpw,--avg-bits", o.target_bpw,
-                   "Bits per weight of the quantized linear layers, every byte counted (codes, scales, zeros, width "
-                   "map, permutations, padding); never exceeded")
-      ->type_name("BPW");
-  budget
-      ->add_option("--target-size", o.target_size,
-                   "Bytes of all weight files together, with suffix k, M, G (powers of 1000) or Ki, Mi, Gi; never "
-                   "exceeded")
-      ->type_name("SIZE");
-  budget
-      ->add_option("--plan", o.plan,
-                   "Apply a plan.json made before for the same model; no search. A plan of quantizer gptq calibrates "
-                   "again: give "
-                   "the same calibration flags for the same bytes")
-      ->type_name("FILE");
-  budget->require_option(1);
+      ->add_option("--frontier", o.frontier,
+                   "One search for all budgets FROM, FROM + STEP, .. TO (bits per weight, 64 at most). OUT then holds "
+                   "frontier.json, and --plan OUT with any target from FROM to TO takes seconds. No guard")
+      ->type_name("FROM:TO:STEP")
+      ->excludes(bpw)
+      ->excludes(size)
+      ->excludes(plan);
+  budget->require_option(1, 2);
 }
 
 void add_method_flags(CLI::App* command, QuantizeOptions& o) {

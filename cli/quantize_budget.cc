@@ -101,24 +101,32 @@ int64_t QuantizeJob::dense_bytes() const {
   return widest.file_bytes - widest.quantized_bytes;
 }
 
+int64_t QuantizeJob::target_bytes() const {
+  if (o_.target_size.empty()) return bytes_from_bpw(layers_, o_.target_bpw, "--target-bpw");
+  return parse_size(o_.target_size, "--target-size") - dense_bytes();
+}
+
 void QuantizeJob::set_budget() {
-  if (plan_) {
+  if (frontier_) {
+    cut();
+  } else if (plan_) {
     budget_ = plan_->bytes();
-  } else if (!o_.target_size.empty()) {
-    const int64_t target = parse_size(o_.target_size, "--target-size");
-    budget_ = target - dense_bytes();
-    check_reachable(
-        layers_, budget_,
-        fmt::format("--target-size {} less {} bytes for all but the linear layers", o_.target_size, dense_bytes()));
+  } else if (!o_.frontier.empty()) {
+    set_frontier();
   } else {
-    budget_ = budget_from_bpw(layers_, o_.target_bpw);
+    budget_ = target_bytes();
+    check_reachable(layers_, budget_,
+                    o_.target_size.empty() ? fmt::format("--target-bpw {}", o_.target_bpw)
+                                           : fmt::format("--target-size {} less {} bytes for all but the linear layers",
+                                                         o_.target_size, dense_bytes()));
   }
 }
 
 void QuantizeJob::plan_memory() {
   const int64_t slice = std::min(search_.slice, o_.nsamples);
-  memory_ = estimate_memory(config_, layers_, o_.nsamples, slice, seqlen_, num_threads(),
-                            is_compensated(plan_ ? plan_->quantizer : o_.quantizer) ? budget_ : 0);
+  memory_ =
+      estimate_memory(config_, layers_, o_.nsamples, slice, seqlen_, num_threads(),
+                      o_.frontier.empty() && is_compensated(plan_ ? plan_->quantizer : o_.quantizer) ? budget_ : 0);
   if (!o_.max_ram.empty()) {
     const int64_t limit = parse_size(o_.max_ram, "--max-ram");
     if (memory_.fixed_bytes > limit) {

@@ -31,7 +31,7 @@ BlockSpec parse_block(const std::string& text, int group_size) {
   return spec;
 }
 
-/// Whether a directory may be replaced: it holds a packed checkpoint, which only this program writes.
+/// Whether a packed checkpoint may replace a directory: it holds one, which only this program writes.
 bool is_ours(const fs::path& dir) {
   try {
     (void)read_packed_config(dir);
@@ -64,8 +64,17 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
                       config_.quant_method);
   }
   checkpoint_ = std::make_shared<Checkpoint>(o_.model);
+  if (!o_.frontier.empty() && search_.method != Method::kSearch) {
+    fail<InvalidArgument>("--frontier", "got it with --method {}, expected search: only that walks on.", o_.method);
+  }
   if (!o_.plan.empty()) {
-    plan_ = read_plan(o_.plan);
+    const fs::path file = frontier_path(o_.plan);
+    if (is_frontier(file)) frontier_ = read_frontier(file);
+    plan_ = frontier_ ? frontier_->plan : read_plan(file);
+    if (!frontier_ && has_target()) {
+      fail<InvalidArgument>("--plan", "{}: got a plan beside a target, expected a frontier. A plan has a size.",
+                            o_.plan);
+    }
     spec_ = plan_->spec;
     (void)group_quantizer(plan_->quantizer);
   } else {
@@ -92,11 +101,13 @@ CalibSet QuantizeJob::calibration() {
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
-  return hash_hex(fmt::format(
-      "{} {} {} {}x{} g{} {} {} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} vocab{}+{}", fingerprint_,
-      calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score, o_.reorder, o_.reorder_mode,
-      o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed, fmt::join(o_.ignore, "|"),
-      fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed, layers_.vocab.head));
+  return hash_hex(
+      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} "
+                  "vocab{}+{} frontier{}",
+                  fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
+                  o_.reorder, o_.reorder_mode, o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
+                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed,
+                  layers_.vocab.head, fmt::join(search_.frontier, ",")));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -184,6 +195,10 @@ std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const Calib
 }
 
 Json QuantizeJob::run() {
+  if (!o_.frontier.empty()) return run_frontier();
+  if (fs::exists(fs::path(o_.output) / "frontier.json")) {
+    fail<InvalidArgument>(o_.output, "holds a frontier, which a packed model does not replace. Choose another name.");
+  }
   AtomicDirectory out(o_.output, is_ours(o_.output));  // refuses before any work is done
   fingerprint_ = model_fingerprint(*checkpoint_);
   Json extra = {{"budget_bytes", budget_}};
@@ -224,12 +239,9 @@ Json QuantizeJob::run() {
   std::error_code not_empty;  // holds a stopped search, which --plan does not end
   if (plan_ && o_.work.empty()) fs::remove(work_, not_empty);
   print_packed(plan, size);
-  Json record = {{"target_bpw", plan_ ? plan.bpw() : bpw_of(budget_)},
-                 {"bpw", plan.bpw()},
-                 {"code_bits", plan.code_bits()},
-                 {"budget_bytes", budget_},
-                 {"quantized_bytes", size.quantized_bytes},
-                 {"file_bytes", size.file_bytes},
+  Json record = {{"target_bpw", bpw_of(budget_)},           {"bpw", plan.bpw()},
+                 {"code_bits", plan.code_bits()},           {"budget_bytes", budget_},
+                 {"quantized_bytes", size.quantized_bytes}, {"file_bytes", size.file_bytes},
                  {"histogram", histogram_json(plan)}};
   record.update(vocab_json());
   record.update(found);

@@ -10,6 +10,7 @@
 #include "scalebits/io/json.h"
 #include "scalebits/pack/compensate.h"
 #include "scalebits/pack/pack.h"
+#include "scalebits/search/frontier_file.h"
 #include "scalebits/search/memory.h"
 #include "scalebits/search/search.h"
 
@@ -18,7 +19,7 @@ namespace scalebits::cli {
 struct QuantizeOptions {
   std::string model, output;
   double target_bpw = 0.0;
-  std::string target_size, plan;
+  std::string target_size, plan, frontier;
   std::string block = "32x128";
   int group_size = 128;
   std::string method = "search", score, reorder = "both", quantizer = "gptq", loss = "kl";
@@ -36,6 +37,9 @@ struct QuantizeOptions {
 /// "12.5G" -> bytes. @throws InvalidArgument naming the flag
 int64_t parse_size(const std::string& text, const char* flag);
 
+/// "FROM:TO:STEP" -> FROM, FROM + STEP, .. and TO, in bits per weight; at most 64. @throws InvalidArgument
+std::vector<double> parse_frontier_range(const std::string& text);
+
 class QuantizeJob {
  public:
   /// Opens the model and checks every option before any work is done.
@@ -52,6 +56,11 @@ class QuantizeJob {
   /// Widths of embedding and head as the flags ask for them. @throws InvalidArgument
   [[nodiscard]] VocabBits asked_vocab_bits() const;
   void set_budget();
+  [[nodiscard]] bool has_target() const { return !o_.target_size.empty() || o_.target_bpw != 0.0; }
+  [[nodiscard]] int64_t target_bytes() const;
+  void set_frontier();
+  /// Replaces plan_ by the frontier's for the budget. @throws InvalidArgument without one
+  void cut();
   void plan_memory();
   [[nodiscard]] Plan uniform_plan(int bits) const;
   /// Sizes at the widest: headers are at their longest, so that the file can only be smaller.
@@ -60,6 +69,7 @@ class QuantizeJob {
   [[nodiscard]] int64_t dense_bytes() const;
   CalibSet calibration();
   Plan search(const CalibSet& calib, SearchResult& result);
+  Json run_frontier();
   /// Rounds the model with error compensation; nothing, where that is worse on held-out text than what a search found.
   /// @param heldout_kl of each group rounded for itself; becomes that of what is packed
   std::vector<PackedMatrix> compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl);
@@ -75,6 +85,8 @@ class QuantizeJob {
   void print_overrides() const;
   void print_vocab() const;
   [[nodiscard]] Json vocab_json() const;
+  void print_frontier(const Frontier& frontier) const;
+  [[nodiscard]] Json frontier_json(const Frontier& frontier) const;
   void print_widths(const Plan& plan) const;
   [[nodiscard]] Json histogram_json(const Plan& plan) const;  ///< of every layer: blocks of 1, 2, .. 8 bits
   void print_found(const SearchResult& result) const;
@@ -91,6 +103,7 @@ class QuantizeJob {
   SearchOptions search_;
   std::optional<Plan> plan_;
   std::optional<std::pair<Widths, CompensatedModel>> best_;  ///< of the plans that the guard compared
+  std::optional<Frontier> frontier_;                         ///< that plan_ is cut from
   int64_t seqlen_ = 0;
   int64_t budget_ = 0;
   MemoryEstimate memory_;

@@ -51,8 +51,17 @@ void QuantizeJob::print_sizes() const {
   }
   print_line("reachable     {:.4f} to {:.4f} bpw", bpw_of(reach.least), bpw_of(reach.most));
   const int64_t other = dense_bytes();
-  print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
-             bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
+  if (!search_.frontier.empty()) {
+    print_line("frontier      {} budgets from {:.4f} to {:.4f} bpw", search_.frontier.size(),
+               bpw_of(search_.frontier.front()), bpw_of(search_.frontier.back()));
+  } else {
+    print_line("budget        {:.4f} bpw: {} bytes for the linear layers, at most {} for the weight files",
+               bpw_of(budget_), grouped(budget_), gigabytes(budget_ + other));
+  }
+  if (frontier_) {
+    print_line("cut           {:.4f} bpw: {} bytes, {:.3f} % of the budget", plan_->bpw(), grouped(plan_->bytes()),
+               100.0 * static_cast<double>(plan_->bytes()) / static_cast<double>(budget_));
+  }
   print_line("memory        about {} at the peak, beside the mapped model file", gigabytes(memory_.total()));
   std::fflush(stdout);
 }
@@ -94,6 +103,8 @@ Json QuantizeJob::sizes_json() const {
                {"reachable_bpw", {bpw_of(reach.least), bpw_of(reach.most)}},
                {"file_bytes_at_most", budget_ + other},
                {"peak_memory_bytes_estimate", memory_.total()}};
+  if (!search_.frontier.empty()) json["frontier_bytes"] = search_.frontier;
+  if (frontier_) json["cut_bytes"] = plan_->bytes();
   json.update(vocab_json());
   return json;
 }

@@ -66,12 +66,14 @@ void check_reachable(const QuantizedLayers& layers, int64_t budget_bytes, const 
                         fixed == 0 ? "" : fmt::format(" {} matrices have a fixed width (--tensor-type).", fixed));
 }
 
-int64_t budget_from_bpw(const QuantizedLayers& layers, double target_bpw) {
+int64_t bytes_from_bpw(const QuantizedLayers& layers, double target_bpw, const char* flag) {
   const double bytes = target_bpw * static_cast<double>(n_weights(layers)) / 8.0;
-  if (!(bytes >= 0.0 && bytes < 9e18)) {
-    fail<InvalidArgument>("--target-bpw", "got {}, expected a positive number", target_bpw);
-  }
-  const auto budget = static_cast<int64_t>(std::floor(bytes));
+  if (!(bytes >= 0.0 && bytes < 9e18)) fail<InvalidArgument>(flag, "got {}, expected a positive number", target_bpw);
+  return static_cast<int64_t>(std::floor(bytes));
+}
+
+int64_t budget_from_bpw(const QuantizedLayers& layers, double target_bpw) {
+  const int64_t budget = bytes_from_bpw(layers, target_bpw, "--target-bpw");
   check_reachable(layers, budget, "--target-bpw " + fmt::format("{}", target_bpw));
   return budget;
 }

@@ -26,7 +26,9 @@ struct ReachableBytes {
 };
 ReachableBytes reachable_bytes(const QuantizedLayers& layers);
 
-/// Bytes for a target in bits per weight. @throws InvalidArgument, naming both ends, outside the reachable interval
+/// Bytes for a target in bits per weight, rounded down. @throws InvalidArgument naming the flag
+int64_t bytes_from_bpw(const QuantizedLayers& layers, double target_bpw, const char* flag);
+/// The same. @throws InvalidArgument, naming both ends, outside the reachable interval
 int64_t budget_from_bpw(const QuantizedLayers& layers, double target_bpw);
 /// @param what, @param target as the user gave them, for the message
 void check_reachable(const QuantizedLayers& layers, int64_t budget_bytes, const std::string& what);

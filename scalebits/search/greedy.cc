@@ -17,6 +17,9 @@ constexpr double kLastBatch = 0.002;
 constexpr double kLargestBatch = 0.25;
 /// The first batch once the budget is used up and every move up must be paid for by one down.
 constexpr double kFirstSwap = 0.06;
+/// The first batch of a search that goes on from the widths of a smaller budget. A quarter of a bit per weight is then
+/// spent in two batches: all of it by one gradient cost 5 % of the loss (bench/log/2026-11-22-frontier.md).
+constexpr double kFirstFill = 0.12;
 /// The batch after one gradient slice has been used up, and how many slices in a row may be before the search ends.
 constexpr double kRestartBatch = 0.02;
 constexpr int64_t kMaxStalls = 2;
@@ -47,6 +50,14 @@ GreedyState Greedy::begin(Widths widths) {
   log_.info("{}: starts at held-out loss {:.5f} nats with {} bytes", name_, state.heldout,
             widths_bytes(layers_, state.widths));
   return state;
+}
+
+void Greedy::go_on(GreedyState& state) const {
+  state.batch = share(filling(free_bytes(state.widths)) ? kFirstFill : kFirstSwap);
+  state.fresh_gradient = state.iteration;
+  state.stalls = 0;
+  state.finished = false;
+  state.trace.clear();
 }
 
 void Greedy::run(GreedyState& state, const std::function<void()>& save) {
@@ -134,8 +145,8 @@ void Greedy::end_batch(GreedyState& state, bool accepted) const {
   state.fresh_gradient = state.iteration;
 }
 
-/// Spends what the search left over: the size that was asked for is the size that is given, even where held-out text
-/// cannot tell that it helps. Squared gradient times error is never negative, so every block can be ranked.
+/// Squared gradient times error is never negative, so every unit can be ranked. A round widens every unit that fits
+/// once; what did not fit in it will not fit later, so that kMaxBits - 1 rounds are all that there can be.
 void Greedy::fill(GreedyState& state) {
   for (int round = 0; round < kMaxBits && free_bytes(state.widths) > budget_ / 200; ++round) {
     std::vector<UnitMoves> units = units_.moves(model_.gradient(state.fresh_gradient), state.widths, Score::kFisher);

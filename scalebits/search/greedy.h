@@ -18,8 +18,14 @@ class Greedy {
 
   /// The state to start from: these widths and their held-out loss.
   GreedyState begin(Widths widths);
+  /// Makes `state`, where a search within fewer bytes ended, one to go on from within this budget.
+  void go_on(GreedyState& state) const;
   /// Goes on from `state`, whose widths are applied, to the end. Calls `save` after every iteration.
   void run(GreedyState& state, const std::function<void()>& save);
+  /// Spends what `state`, whose widths are applied, leaves over: the size that was asked for is the size that is given,
+  /// even where held-out text cannot tell that it helps. Afterwards at most 0.5 % of the budget is free, or less than
+  /// the smallest step of a unit that may still grow.
+  void fill(GreedyState& state);
 
  private:
   /// Expected gains need no proof by held-out text, and could not have it: that sees each group rounded for itself. Nor
@@ -29,7 +35,6 @@ class Greedy {
   [[nodiscard]] Moves choose(const GreedyState& state, const PassResult& scores, int64_t free_bytes) const;
   void keep_or_drop(GreedyState& state, const Moves& moves, TraceEntry& entry);
   void end_batch(GreedyState& state, bool accepted) const;
-  void fill(GreedyState& state);
   /// That share of the units, at least one.
   [[nodiscard]] int64_t share(double of_units) const;
   [[nodiscard]] int64_t free_bytes(const Widths& widths) const { return budget_ - widths_bytes(layers_, widths); }

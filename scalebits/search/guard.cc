@@ -47,11 +47,15 @@ Guarded compare_with_simple_plans(SearchModel& model, const QuantizedLayers& lay
   matrices.run(*guard.matrix, save_with_time);
   save_with_time();
 
-  const Widths* widths[] = {&state.widths, &uniform, &guard.matrix->widths};
+  // Whole matrices may leave more bytes over than a block takes, and no plan that is written should.
+  GreedyState matrix = *guard.matrix;
+  Greedy(model, layers, budget_bytes, options, Unit::kBlock, 0, "guard", log).fill(matrix);
+
+  const Widths* widths[] = {&state.widths, &uniform, &matrix.widths};
   Guarded best;
   best.result.plans = {{"search", state.heldout, widths_bytes(layers, state.widths)},
                        {"uniform", *guard.uniform, widths_bytes(layers, uniform)},
-                       {"matrix", guard.matrix->heldout, widths_bytes(layers, guard.matrix->widths)}};
+                       {"matrix", matrix.heldout, widths_bytes(layers, matrix.widths)}};
   std::vector<GuardPlan>& plans = best.result.plans;
   for (size_t i = 0; options.written_loss && i < plans.size(); ++i) {
     if (i == guard.written.size()) {

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "scalebits/base/errors.h"
 #include "scalebits/base/rng.h"
+#include "scalebits/search/frontier.h"
 #include "scalebits/search/greedy.h"
 #include "scalebits/search/guard.h"
 
@@ -44,6 +46,7 @@ class Search {
     } else {
       resume_from(*resume);
     }
+    if (!options_.frontier.empty()) return walk(saved);
     if (searches() && !state_.guard) greedy().run(state_, saved);
     SearchResult result;
     result.order = state_.order;
@@ -70,6 +73,21 @@ class Search {
   [[nodiscard]] Unit unit() const { return options_.method == Method::kMatrix ? Unit::kMatrix : Unit::kBlock; }
 
   Greedy greedy() { return {model_, layers_, budget_, options_, unit(), options_.max_iterations, "search", log_}; }
+
+  SearchResult walk(const std::function<void()>& save) {
+    walk_frontier(model_, layers_, options_, state_, save, log_);
+    const FrontierPoint& first = state_.frontier.front();
+    SearchResult result;
+    result.order = state_.order;
+    result.widths = first.widths;
+    result.heldout_loss = first.heldout_loss;
+    result.heldout_kl = first.heldout_kl;
+    result.bytes = first.bytes;
+    result.trace = first.trace;
+    result.certificate = first.certificate;
+    result.frontier = state_.frontier;
+    return result;
+  }
 
   /// Of the applied widths, on the gradient slice that is next in turn: the last choices were not made on it.
   Certificate certificate() {
@@ -168,6 +186,11 @@ SearchResult search_plan(const std::shared_ptr<const Checkpoint>& checkpoint, co
                          int64_t budget_bytes, const SearchOptions& options, Log& log, const SearchState* resume,
                          const std::function<void(const SearchState&)>& save) {
   check_reachable(layers, budget_bytes, "target");
+  if (!options.frontier.empty()) {
+    SCALEBITS_CHECK(options.method == Method::kSearch && options.frontier.front() == budget_bytes);
+    SCALEBITS_CHECK(std::is_sorted(options.frontier.begin(), options.frontier.end(), std::less_equal<>()));
+    check_reachable(layers, options.frontier.back(), "last target");
+  }
   return Search(checkpoint, config, layers, quantizer, calib, budget_bytes, options, log).run(resume, save);
 }
 

@@ -37,6 +37,9 @@ struct SearchOptions {
   bool guard = true;  ///< method search: compare with uniform widths and one width per matrix, and give the best
   /// For the guard: held-out loss of the model as it will be written, where that is not each group rounded for itself.
   std::function<double(const FoldedOrder&, const FusedOrder&, const Widths&)> written_loss = {};
+  /// Method search: find widths for all of these budgets, rising from the one that is asked for (search/frontier.h);
+  /// empty = for that one. No guard then.
+  std::vector<int64_t> frontier = {};
   /// Sensitivities at the starting widths are read from here when the fingerprint fits, else measured and written here;
   /// empty = neither.
   std::filesystem::path stats = {};
@@ -76,11 +79,24 @@ struct GuardState {
   double seconds = 0;                 ///< spent so far
 };
 
+/// The widths found for one of several budgets.
+struct FrontierPoint {
+  int64_t budget_bytes = 0, bytes = 0;
+  Widths widths;
+  /// What order to take the moves from the point below in: 8 for the eighth of the moves up that gain most per byte,
+  /// and for that of the moves down that harm least, to 1; 1 in blocks that stay. Empty in the first point.
+  Widths rank;
+  double heldout_loss = 0, heldout_kl = 0;
+  Certificate certificate;
+  std::vector<TraceEntry> trace;
+};
+
 /// Enough to go on from.
 struct SearchState : GreedyState {
   FoldedOrder order;
   FusedOrder fused = {};  ///< empty in mode folded
   std::optional<GuardState> guard = {};
+  std::vector<FrontierPoint> frontier = {};  ///< finished ones; the widths above are on the way to the next
 };
 
 /// A plan that the guard compared.
@@ -106,6 +122,7 @@ struct SearchResult {
   std::vector<TraceEntry> trace;
   std::optional<GuardResult> guard;        ///< method search, unless it was not asked for
   std::optional<Certificate> certificate;  ///< of these widths, by the score searched with; methods search and matrix
+  std::vector<FrontierPoint> frontier;     ///< as SearchOptions::frontier; the rest is then that of the first
 };
 
 /// The search. Calls `save` after the reordering and after every iteration.

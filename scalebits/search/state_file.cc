@@ -4,6 +4,7 @@
 #include "scalebits/base/errors.h"
 #include "scalebits/io/file.h"
 #include "scalebits/io/plan_file.h"
+#include "scalebits/search/frontier_file.h"
 
 namespace scalebits {
 namespace {
@@ -91,6 +92,32 @@ FusedOrder fused_from_json(const Json& json, const QuantizedLayers& layers, cons
   return orders;
 }
 
+std::vector<BlockGrid> grids_of(const QuantizedLayers& layers) {
+  std::vector<BlockGrid> grids;
+  for (const auto& item : layers.items) grids.push_back(item.grid);
+  return grids;
+}
+
+Json frontier_to_json(const std::vector<FrontierPoint>& points, const QuantizedLayers& layers) {
+  Json json = Json::array();
+  for (const FrontierPoint& point : points) {
+    Json item = frontier_point_to_json(point, grids_of(layers));
+    item["trace"] = trace_to_json(point.trace);
+    json.push_back(std::move(item));
+  }
+  return json;
+}
+
+std::vector<FrontierPoint> frontier_from_json(const Json& json, const QuantizedLayers& layers,
+                                              const std::string& where) {
+  std::vector<FrontierPoint> points;
+  for (const Json& item : json) {
+    points.push_back(frontier_point_from_json(item, grids_of(layers), where));
+    points.back().trace = trace_from_json(item.at("trace"));
+  }
+  return points;
+}
+
 }  // namespace
 
 Json trace_to_json(const std::vector<TraceEntry>& trace) {
@@ -117,6 +144,7 @@ void save_search_state(const std::filesystem::path& path, const SearchState& sta
   json["order"] = order_to_json(state.order);
   json["fused"] = fused_to_json(state.fused, layers);
   if (state.guard) json["guard"] = guard_to_json(*state.guard, layers);
+  if (!state.frontier.empty()) json["frontier"] = frontier_to_json(state.frontier, layers);
   write_text_file(path, json.dump() + "\n");
 }
 
@@ -142,6 +170,7 @@ std::optional<SearchState> load_search_state(const std::filesystem::path& path, 
     state.order = order_from_json(json.at("order"));
     state.fused = fused_from_json(json.at("fused"), layers, where);
     if (json.contains("guard")) state.guard = guard_from_json(json.at("guard"), layers, where);
+    if (json.contains("frontier")) state.frontier = frontier_from_json(json.at("frontier"), layers, where);
     return state;
   } catch (const nlohmann::json::exception& error) {
     fail<FormatError>(where, "search state: {}. Remove it or use --resume never.", error.what());
