@@ -34,15 +34,15 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   const int64_t microbatch = 4 * positions * taps + threads * 4 * length * (8 * c.d_model + 4 * c.d_ff);
   const int64_t references = 4 * sequences * length * c.d_model;
   const int64_t streams = std::min<int64_t>(int64_t{1} << 30, 4 * sequences * length * c.d_model);
-  const int64_t params = 3 * static_cast<int64_t>(sizeof(GroupParams)) * (n_weights(layers) / layers.items.front().grid.spec().group_size);
+  const int64_t params =
+      3 * static_cast<int64_t>(sizeof(GroupParams)) * (n_weights(layers) / layers.items.front().grid.spec().group_size);
   // Column shares, before any gradient: a layer, its Hessians and one that is factored.
   const int64_t shares = 4 * (layer + hessians + largest);
   const int64_t searching = std::max(weights, shares) + params + references + streams;
   // Q(W) of a layer, a matrix with its decoded form and errors, all Hessians of the layer and one that is factored; the
   // guard keeps the best plan's matrices beside those that are made.
-  const int64_t compensating = packed_bytes == 0 ? 0
-                                                 : 2 * packed_bytes + 4 * (layer + 4 * widest + hessians + largest) +
-                                                       references + streams;
+  const int64_t compensating =
+      packed_bytes == 0 ? 0 : 2 * packed_bytes + 4 * (layer + 4 * widest + hessians + largest) + references + streams;
   return {kProgram + head + logits + microbatch + std::max(searching, compensating),
           4 * slice * length * c.d_model * c.n_layers};
 }
