@@ -107,7 +107,9 @@ TEST(BudgetProperty, TwoLevelWidthsLeaveLessThanTheSmallestStepFromTheLowerWidth
     const int64_t left = budget - widths_bytes(layers, widths);
     const int lower = floor_bits(layers, budget);
     for (const Step& step : steps_at(layers, widths, Unit::kBlock)) {
-      if (step.bits == lower) EXPECT_GT(step.bytes, left);
+      if (step.bits == lower) {
+        EXPECT_GT(step.bytes, left);
+      }
     }
     if (testing::Test::HasFailure()) break;
   }
@@ -205,8 +207,12 @@ TEST_P(WholeSearch, KeepsTheBudgetAndUsesIt) {
     ++no_room;
     for (const Step& step : steps_at(layers, result.widths, unit)) EXPECT_GT(step.bytes, left);
   }
-  if (unit == Unit::kBlock) EXPECT_GT(fine, 10);
-  if (method == Method::kMatrix) EXPECT_GT(no_room, 10);
+  if (unit == Unit::kBlock) {
+    EXPECT_GT(fine, 10);
+  }
+  if (method == Method::kMatrix) {
+    EXPECT_GT(no_room, 10);
+  }
 }
 
 std::string method_name(const testing::TestParamInfo<Method>& method) {
