@@ -168,7 +168,9 @@ TEST_P(PackedVocab, ExportHoldsTheDecodedMatrices) {
   const auto tensors = read_tensors(dir_ / "export");
   EXPECT_TRUE(at::equal(tensors.at("model.embed_tokens.weight"), expected_embed()));
   EXPECT_EQ(tensors.contains("lm_head.weight"), !GetParam());
-  if (!GetParam()) EXPECT_TRUE(at::equal(tensors.at("lm_head.weight"), expected_head()));
+  if (!GetParam()) {
+    EXPECT_TRUE(at::equal(tensors.at("lm_head.weight"), expected_head()));
+  }
   const Ids ids = {3, 1, 4, 1, 5, 92, 65, 35, 89, 79, 32, 38};
   const at::Tensor dense = logits_of(*open_model(dir_ / "export"), ids);
   EXPECT_LE(max_error(logits_of(*open_model(packed_dir()), ids), dense), 1e-5 * max_magnitude(dense));
@@ -191,8 +193,12 @@ TEST_P(PackedVocab, PlansOfOtherWidthsAreRefused) {
   EXPECT_THAT(refusal({1, 4}), HasSubstr("embed_bits: got 1, expected 2..8 or 16"));
   EXPECT_THAT(refusal({4, 9}), HasSubstr("head_bits: got 9, expected 2..8 or 16"));
   plan_.vocab = {16, 6};
-  if (GetParam()) EXPECT_THAT(refusal({16, 6}), HasSubstr("got 16 and 6, expected the same"));
-  if (!GetParam()) EXPECT_NO_THROW(check_plan_fits(plan_, config_, plan_.model_fingerprint));
+  if (GetParam()) {
+    EXPECT_THAT(refusal({16, 6}), HasSubstr("got 16 and 6, expected the same"));
+  }
+  if (!GetParam()) {
+    EXPECT_NO_THROW(check_plan_fits(plan_, config_, plan_.model_fingerprint));
+  }
 }
 
 TEST_P(PackedVocab, HostileFilesAreRefusedByName) {
