@@ -214,8 +214,8 @@ TEST_P(PackedVocab, HostileFilesAreRefusedByName) {
   EXPECT_THAT(refusal(".bits", [](RawTensor& t) { t.resize(7); }), HasSubstr("[" + name + "] width map: got 7 bytes"));
   EXPECT_THAT(refusal(".codes", [](RawTensor& t) { t.resize(t.bytes.size() - 1); }), HasSubstr("[" + name + "] codes"));
   EXPECT_THAT(refusal(".zeros", [](RawTensor& t) { t.resize(0); }), HasSubstr("[" + name + "] zeros: got 0 bytes"));
-  EXPECT_THAT(refusal(".scales", [](RawTensor& t) { t.spec.dtype = DType::kBF16; }),
-              HasSubstr("[" + name + ".scales] dtype: got BF16, expected U8"));
+  EXPECT_THAT(refusal(".scales", [](RawTensor& t) { t.spec.dtype = DType::kI8; }),
+              HasSubstr("[" + name + ".scales] dtype: got I8, expected U8"));
   EXPECT_THAT(refusal(".scales", [](RawTensor& t) { t.spec.name = "other"; }), HasSubstr(name + ".scales"));
   EXPECT_THAT(refusal(".codes", [](RawTensor& t) { t.spec.name = "other"; }), HasSubstr(name + ".weight"));
 }
