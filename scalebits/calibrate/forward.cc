@@ -10,15 +10,12 @@
 #include "scalebits/base/parallel.h"
 
 namespace scalebits {
-namespace {
 
 int64_t longest(std::span<const Sequence> sequences) {
   size_t length = 0;
   for (const Sequence& s : sequences) length = std::max(length, s.size());
   return static_cast<int64_t>(length);
 }
-
-}  // namespace
 
 void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequences,
                      const std::function<void(int64_t, const at::Tensor&)>& sink, int64_t activation_bytes) {

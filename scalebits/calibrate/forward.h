@@ -12,6 +12,12 @@ namespace scalebits {
 
 using Sequence = std::vector<TokenId>;
 
+/// Positions whose inputs or taps are held at once; bounds memory, does not change results.
+inline constexpr int64_t kMicrobatchPositions = 4096;
+
+/// Tokens of the longest; 0 where there is none.
+int64_t longest(std::span<const Sequence> sequences);
+
 /// Runs every sequence through the model layer by layer, as many sequences at a time as fit in `activation_bytes`, and
 /// hands each one's final hidden states [T, d_model] f32 to `sink(index, hidden)`, from any thread of the pool.
 void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequences,

@@ -13,16 +13,15 @@
 namespace scalebits {
 namespace {
 
-/// Positions whose inputs are held at once while a Hessian is summed.
-constexpr int64_t kMicrobatchPositions = 4096;
-constexpr int64_t kTileRows = 128;
+/// Rows of a Hessian summed by one task.
+constexpr int64_t kTaskRows = 128;
 
 /// One task owns some rows of the sum and adds the sequences in order, so threads do not change it.
 void add_hessian(const at::Tensor& h, Proj p, const std::vector<LayerTaps>& taps) {
   if (!h.defined()) return;
   const int64_t n = h.size(0);
-  parallel_for((n + kTileRows - 1) / kTileRows, [&](int64_t i) {
-    const int64_t first = i * kTileRows, rows = std::min(kTileRows, n - first);
+  parallel_for((n + kTaskRows - 1) / kTaskRows, [&](int64_t i) {
+    const int64_t first = i * kTaskRows, rows = std::min(kTaskRows, n - first);
     at::Tensor part = h.narrow(0, first, rows).narrow(1, first, n - first);
     for (const LayerTaps& sequence : taps) {
       const at::Tensor& x = sequence[static_cast<size_t>(p)].x;
@@ -67,9 +66,7 @@ std::vector<std::vector<float>> column_shares(const QuantizedWeights& weights, s
                                               const PassOptions& pass, Log& log) {
   const ModelConfig& config = weights.config();
   const auto n = static_cast<int64_t>(sequences.size());
-  size_t longest = 0;
-  for (const Sequence& sequence : sequences) longest = std::max(longest, sequence.size());
-  const auto length = static_cast<int64_t>(longest);
+  const int64_t length = longest(sequences);
   const RopeTable rope(config, length);
   ActivationStore states(n, length * config.d_model * 4, pass.activation_bytes, pass.spill_dir);
   parallel_for(n, [&](int64_t s) { states.put(s, weights.dense().embed(sequences[static_cast<size_t>(s)])); });

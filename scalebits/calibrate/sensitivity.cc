@@ -16,10 +16,8 @@
 namespace scalebits {
 namespace {
 
-/// Positions whose taps are held at once; bounds memory, does not change results.
-constexpr int64_t kMicrobatchPositions = 4096;
 /// Rows of a weight gradient formed by one task.
-constexpr int64_t kTileRows = 128;
+constexpr int64_t kTaskRows = 128;
 
 class Pass {
  public:
@@ -30,9 +28,7 @@ class Pass {
         sequences_(sequences),
         reference_(reference),
         options_(options),
-        length_(static_cast<int64_t>(
-            std::max_element(sequences.begin(), sequences.end(), [](auto& a, auto& b) { return a.size() < b.size(); })
-                ->size())),
+        length_(longest(sequences)),
         rope_(config_, length_),
         inputs_(n() * config_.n_layers, length_ * config_.d_model * 4, options.activation_bytes, options.spill_dir),
         dx_(sequences.size()) {}
@@ -149,8 +145,8 @@ class Pass {
     };
     std::vector<Tile> tiles;
     for (WeightGradient& gradient : gradients) {
-      for (int64_t r = 0; r < gradient.out_features; r += kTileRows) {
-        tiles.push_back({&gradient, r, std::min(kTileRows, gradient.out_features - r)});
+      for (int64_t r = 0; r < gradient.out_features; r += kTaskRows) {
+        tiles.push_back({&gradient, r, std::min(kTaskRows, gradient.out_features - r)});
       }
     }
     parallel_for(static_cast<int64_t>(tiles.size()), [&](int64_t i) {

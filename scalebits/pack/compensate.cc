@@ -27,7 +27,7 @@ class Compensation {
         calib_(calib),
         pass_(pass),
         log_(log),
-        length_(longest()),
+        length_(std::max(longest(calib.gradient), longest(calib.heldout))),
         rope_(config_, length_),
         states_(n_all(), length_ * config_.d_model * 4, pass.activation_bytes, pass.spill_dir) {}
 
@@ -59,11 +59,6 @@ class Compensation {
   [[nodiscard]] const Sequence& sequence(int64_t s) const {
     return s < n_gradient() ? calib_.gradient[static_cast<size_t>(s)]
                             : calib_.heldout[static_cast<size_t>(s - n_gradient())];
-  }
-  [[nodiscard]] int64_t longest() const {
-    size_t length = 0;
-    for (int64_t s = 0; s < n_all(); ++s) length = std::max(length, sequence(s).size());
-    return static_cast<int64_t>(length);
   }
 
   /// The layer with all its quantized matrices rounded; they are left in `model`.

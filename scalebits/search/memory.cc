@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "scalebits/calibrate/forward.h"
 #include "scalebits/model/vocab.h"
 #include "scalebits/search/budget.h"
 
@@ -12,7 +13,7 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
                                int64_t length, int threads, int64_t packed_bytes) {
   // libtorch and its libraries once loaded and used; measured.
   constexpr int64_t kProgram = int64_t{350} << 20;
-  constexpr int64_t kMicrobatch = 4096, kLogitValues = int64_t{1} << 22;
+  constexpr int64_t kLogitValues = int64_t{1} << 22;
   int64_t layer = 0, widest = 0, taps = 0, hessians = 0, largest = 0;
   for (const Proj p : kProjections) {
     const LinearShape s = linear_shape(c, p);
@@ -22,7 +23,7 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
     hessians += s.in_features * s.in_features;
     largest = std::max(largest, s.in_features * s.in_features);
   }
-  const int64_t positions = std::max<int64_t>(threads * length, std::min(kMicrobatch, slice * length));
+  const int64_t positions = std::max<int64_t>(threads * length, std::min(kMicrobatchPositions, slice * length));
   // Q(W) of a layer, the dense matrix it came from (stored, permuted), gradient and squares of the layer.
   const int64_t weights = 4 * (layer + 3 * widest + 2 * layer);
   // A packed vocabulary matrix is once held dense on its way, or decoded for good beside the reference's head.
@@ -39,10 +40,13 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   // Column shares, before any gradient: a layer, its Hessians and one that is factored.
   const int64_t shares = 4 * (layer + hessians + largest);
   const int64_t searching = std::max(weights, shares) + params + references + streams;
-  // Q(W) of a layer, a matrix with its decoded form and errors, all Hessians of the layer and one that is factored; the
-  // guard keeps the best plan's matrices beside those that are made.
-  const int64_t compensating =
-      packed_bytes == 0 ? 0 : 2 * packed_bytes + 4 * (layer + 4 * widest + hessians + largest) + references + streams;
+  // Q(W) of a layer, a matrix with its decoded form and errors, all Hessians of the layer and one that is factored. The
+  // guard does it while the search's model is there (groups, references), and keeps the best plan's matrices beside
+  // those that are made; its own references are a quarter (held-out text).
+  const int64_t compensating = packed_bytes == 0
+                                   ? 0
+                                   : 2 * packed_bytes + params + 4 * (layer + 4 * widest + hessians + largest) +
+                                         references + references / 4 + streams;
   return {kProgram + head + logits + microbatch + std::max(searching, compensating),
           4 * slice * length * c.d_model * c.n_layers};
 }

@@ -22,7 +22,7 @@ SearchModel::SearchModel(const std::shared_ptr<const Checkpoint>& checkpoint, co
       log_(log) {
   const DenseWeights dense(checkpoint_, config_);
   heldout_reference_ = reference_hidden(dense, calib_.heldout);
-  if (options_.loss == LossKind::kKl) gradient_reference_ = reference_hidden(dense, calib_.gradient);
+  if (gradient_loss() == LossKind::kKl) gradient_reference_ = reference_hidden(dense, calib_.gradient);
 }
 
 void SearchModel::open(FoldedOrder order, const FusedOrder& fused) {
@@ -75,10 +75,15 @@ PassResult SearchModel::measure_or_load(int64_t index) const {
   return scores;
 }
 
+LossKind SearchModel::gradient_loss() const {
+  if (options_.method == Method::kThreshold) return LossKind::kCe;
+  return options_.score == Score::kFisher ? LossKind::kSampled : options_.loss;
+}
+
 PassResult SearchModel::measure(int64_t index) const {
   const auto total = static_cast<int64_t>(calib_.gradient.size()), n = std::min(options_.slice, total);
   PassOptions pass = options_.pass;
-  pass.loss = options_.method == Method::kThreshold ? LossKind::kCe : options_.loss;
+  pass.loss = gradient_loss();
   pass.seed = options_.seed + static_cast<uint64_t>(index);
   std::vector<Sequence> sequences;
   std::vector<at::Tensor> reference;
@@ -87,13 +92,11 @@ PassResult SearchModel::measure(int64_t index) const {
     sequences.push_back(calib_.gradient[k]);
     if (pass.loss == LossKind::kKl) reference.push_back(gradient_reference_[k]);
   }
-  if (options_.score == Score::kFisher && options_.method != Method::kThreshold) {
-    pass.loss = LossKind::kSampled;  // F is all that this score asks for
-    if (!column_shares_.empty()) pass.column_shares = &column_shares_;
-    return gradient_pass(*weights_, sequences, {}, pass);
+  if (!column_shares_.empty()) pass.column_shares = &column_shares_;
+  // A threshold and expected gains are on the squared gradient itself.
+  if (options_.method == Method::kThreshold || pass.loss == LossKind::kSampled) {
+    return gradient_pass(*weights_, sequences, reference, pass);
   }
-  // A threshold is on the squared gradient itself.
-  if (options_.method == Method::kThreshold) return gradient_pass(*weights_, sequences, reference, pass);
   return sensitivity_pass(*weights_, sequences, reference, pass, options_.fisher_slice);
 }
 

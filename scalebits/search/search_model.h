@@ -31,10 +31,10 @@ class SearchModel {
   /// The same as divergence from the full-precision model, whatever the search follows.
   [[nodiscard]] double heldout_kl() const;
 
-  /// Gradient of the search's loss (method threshold: the cross-entropy) at the applied widths, on the sequences of
-  /// slice `index`: a window over the gradient part that moves on with the index. The first one in this channel order
-  /// and the latest are kept and not computed again; valid until the next call. Slice 0 in the stored channel order at
-  /// the widths to start from is what --stats keeps.
+  /// Gradient of the search's loss (method threshold: the cross-entropy; score fisher: that of drawn targets) at the
+  /// applied widths, on the sequences of slice `index`: a window over the gradient part that moves on with the index.
+  /// The first one in this channel order and the latest are kept and not computed again; valid until the next call.
+  /// Slice 0 in the stored channel order at the widths to start from is what --stats keeps.
   const PassResult& gradient(int64_t index);
 
  private:
@@ -43,6 +43,7 @@ class SearchModel {
     Widths widths;
     PassResult scores;
   };
+  [[nodiscard]] LossKind gradient_loss() const;
   [[nodiscard]] PassResult measure(int64_t index) const;
   [[nodiscard]] PassResult measure_or_load(int64_t index) const;
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "scalebits/base/parallel.h"
 #include "scalebits/search/search.h"
@@ -79,6 +80,25 @@ TEST_F(ExpectedGains, GuardWritesWhatIsBestAsWritten) {
   EXPECT_EQ(result.guard->plans[result.guard->written].method, std::string("uniform"));
   EXPECT_EQ(result.widths, two_level_widths(layers_, budget_from_bpw(layers_, 4.5), {}));
   EXPECT_EQ(result.guard->plans[1].written_loss, 0.0);
+}
+
+TEST_F(ExpectedGains, GuardThatWasStoppedAsksOnlyForWhatIsMissing) {
+  const std::vector<double> losses = {3e-9, 1e-9, 2e-9};
+  std::vector<SearchState> states;
+  size_t asked = 0;
+  SearchOptions options;
+  options.written_loss = [&](const FoldedOrder&, const FusedOrder&, const Widths&) { return losses[asked++]; };
+  const SearchResult whole = run(options, 4.5, nullptr, [&](const SearchState& s) { states.push_back(s); });
+  std::set<size_t> known_before;
+  for (const SearchState& state : states) {
+    asked = state.guard ? state.guard->written.size() : 0;
+    known_before.insert(asked);
+    const SearchResult resumed = run(options, 4.5, &state);
+    EXPECT_EQ(asked, 3U);
+    EXPECT_EQ(resumed.guard->written, 1U);
+    EXPECT_EQ(resumed.widths, whole.widths);
+  }
+  EXPECT_EQ(known_before, (std::set<size_t>{0, 1, 2, 3}));
 }
 
 TEST_F(ExpectedGains, GuardDoesNotWriteCompensationThatIsWorse) {
