@@ -179,8 +179,11 @@ CompensatedModel QuantizeJob::compensate_plan(const Plan& plan, const CalibSet& 
   }
   QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan.order), std::move(layers),
                            group_quantizer(plan.quantizer));
-  for (size_t i = 0; i < plan.linears.size(); ++i) weights.set_bits(i, plan.linears[i].bits);
-  return compensate(weights, plan, calib, search_.pass, log_);
+  if (token_roots_.empty()) {
+    log_.info("weighing the tokens of the calibration text");
+    token_roots_ = root_token_weights(weights, calib.gradient, search_.pass);
+  }
+  return compensate(weights, plan, calib, token_roots_, search_.pass, log_);
 }
 
 std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl) {

@@ -103,6 +103,7 @@ class QuantizeJob {
   SearchOptions search_;
   std::optional<Plan> plan_;
   std::optional<std::pair<Widths, CompensatedModel>> best_;  ///< of the plans that the guard compared
+  TokenWeights token_roots_;                                 ///< once error compensation has needed them
   std::optional<Frontier> frontier_;                         ///< that plan_ is cut from
   int64_t seqlen_ = 0;
   int64_t budget_ = 0;

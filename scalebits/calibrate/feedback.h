@@ -17,11 +17,16 @@ struct Feedback {
   at::Tensor f;          ///< [n, n] f32; only what is above the diagonal is meant
   std::vector<float> d;  ///< [n], positive
   double damping = 0;    ///< share of the mean diagonal that was added to the diagonal
+  at::Tensor h;          ///< [n, n] f32, H itself: symmetric and damped
 };
 
-/// @param hessian [n, n] f32, sum of x x^T over the layer's inputs; its upper triangle is used, and overwritten
+/// @param hessian [n, n] f32, sum of x x^T over the layer's inputs; its upper triangle is used; overwritten
+/// (Feedback::h)
 /// @param name    of the layer, for the log line when more than the least damping was needed
 /// @throws Error when the Hessian is not finite, or no damping makes it positive definite
 Feedback error_feedback(at::Tensor hessian, const std::string& name, Log& log);
+
+/// b = b H^-1. @param b [m, n] f32, contiguous
+void solve_rows(const Feedback& feedback, at::Tensor& b);
 
 }  // namespace scalebits

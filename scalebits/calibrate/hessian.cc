@@ -13,53 +13,70 @@
 namespace scalebits {
 namespace {
 
-/// Rows of a Hessian summed by one task.
+/// Rows of a sum that one task owns.
 constexpr int64_t kTaskRows = 128;
 
-/// One task owns some rows of the sum and adds the sequences in order, so threads do not change it.
-void add_hessian(const at::Tensor& h, Proj p, const std::vector<LayerTaps>& taps) {
-  if (!h.defined()) return;
-  const int64_t n = h.size(0);
-  parallel_for((n + kTaskRows - 1) / kTaskRows, [&](int64_t i) {
-    const int64_t first = i * kTaskRows, rows = std::min(kTaskRows, n - first);
-    at::Tensor part = h.narrow(0, first, rows).narrow(1, first, n - first);
-    for (const LayerTaps& sequence : taps) {
-      const at::Tensor& x = sequence[static_cast<size_t>(p)].x;
-      add_product(part, 1.0F, x.narrow(1, first, rows), true, x.narrow(1, first, n - first), false);
+/// sum += rows^T x over the sequences, of the upper triangle alone where `upper`. One task owns some rows of the sum
+/// and adds the sequences in order, so threads do not change it.
+void add_moment(at::Tensor& sum, const std::vector<at::Tensor>& rows, const std::vector<at::Tensor>& x, bool upper) {
+  const int64_t m = sum.size(0), n = sum.size(1);
+  parallel_for((m + kTaskRows - 1) / kTaskRows, [&](int64_t i) {
+    const int64_t first = i * kTaskRows, count = std::min(kTaskRows, m - first), column = upper ? first : 0;
+    at::Tensor part = sum.narrow(0, first, count).narrow(1, column, n - column);
+    for (size_t s = 0; s < x.size(); ++s) {
+      add_product(part, 1.0F, rows[s].narrow(1, first, count), true, x[s].narrow(1, column, n - column), false);
     }
   });
 }
 
+/// Adds the sequences from `first` on to the moments of one matrix.
+void add_moments(InputMoments& moments, const QuantizedWeights& weights, const MomentSource& source, Proj p,
+                 int64_t first, const std::vector<LayerTaps>& taps, const std::vector<LayerTaps>& should_be) {
+  const auto item = static_cast<size_t>(weights.item_of(source.layer, p));
+  const auto& [rows, cols] = weights.layers().items[item].order;
+  std::vector<at::Tensor> x(taps.size()), drift(should_be.size()), owed(source.owed ? taps.size() : 0);
+  parallel_for(static_cast<int64_t>(taps.size()), [&](int64_t i) {
+    const auto k = static_cast<size_t>(i), at = static_cast<size_t>(p);
+    const at::Tensor root = source.root_weight ? source.root_weight(item, first + i) : at::ones({1, 1});
+    x[k] = permute_dim(taps[k][at].x, 1, cols) * root;
+    if (!drift.empty()) drift[k] = permute_dim(should_be[k][at].x, 1, cols) * root - x[k];
+    if (!owed.empty()) owed[k] = permute_dim(source.owed(first + i).squeeze(0), 1, rows) * root;
+  });
+  add_moment(moments.second, x, x, true);
+  if (!drift.empty()) add_moment(moments.drift, drift, x, false);
+  if (!owed.empty()) add_moment(moments.owed, owed, x, false);
+}
+
 }  // namespace
 
-LayerHessians sum_hessians(const QuantizedWeights& weights, int64_t l, const DecoderLayer& layer, const RopeTable& rope,
-                           const LayerInputs& inputs,
-                           const std::function<at::Tensor(size_t item, int64_t s)>& root_weight) {
-  const ModelConfig& config = weights.config();
-  LayerHessians hessians;
-  for (const Proj p : kProjections) {
-    const int64_t n = linear_shape(config, p).in_features;
-    if (weights.item_of(l, p) >= 0) hessians[static_cast<size_t>(p)] = at::zeros({n, n});
+LayerMoments sum_moments(const QuantizedWeights& weights, const MomentSource& source) {
+  LayerMoments moments;
+  std::vector<Proj> wanted;
+  for (const Proj p : source.projections) {
+    if (weights.item_of(source.layer, p) < 0) continue;
+    wanted.push_back(p);
+    const LinearShape shape = linear_shape(weights.config(), p);
+    const int64_t m = shape.out_features, n = shape.in_features;
+    InputMoments& of = moments[static_cast<size_t>(p)];
+    of.second = at::zeros({n, n});
+    if (source.should_be) of.drift = at::zeros({n, n});
+    if (source.owed) of.owed = at::zeros({m, n});
   }
-  const int64_t at_once = std::max<int64_t>(num_threads(), kMicrobatchPositions / std::max<int64_t>(1, inputs.length));
-  for (int64_t first = 0; first < inputs.n_sequences; first += at_once) {
-    const int64_t count = std::min(at_once, inputs.n_sequences - first);
-    std::vector<LayerTaps> taps(static_cast<size_t>(count));
-    parallel_for(count, [&](int64_t i) {
+  if (wanted.empty()) return moments;
+  const int64_t at_once = std::max<int64_t>(num_threads(), kMicrobatchPositions / std::max<int64_t>(1, source.length));
+  for (int64_t first = 0; first < source.n_sequences; first += at_once) {
+    const auto count = static_cast<size_t>(std::min(at_once, source.n_sequences - first));
+    std::vector<LayerTaps> taps(count), should_be(source.should_be ? count : 0);
+    parallel_for(static_cast<int64_t>(count), [&](int64_t i) {
       const at::NoGradGuard no_grad;
-      LayerTaps& sequence = taps[static_cast<size_t>(i)];
-      (void)decoder_layer_forward(config, layer, rope, inputs.states.get(first + i), 0, nullptr, &sequence);
-      for (const Proj p : kProjections) {
-        const int64_t item = weights.item_of(l, p);
-        if (item < 0) continue;
-        at::Tensor& x = sequence[static_cast<size_t>(p)].x;
-        x = permute_dim(x, 1, weights.layers().items[static_cast<size_t>(item)].order.cols);
-        if (root_weight) x = x * root_weight(static_cast<size_t>(item), first + i);
-      }
+      taps[static_cast<size_t>(i)] = source.taps(first + i);
+      if (source.should_be) should_be[static_cast<size_t>(i)] = source.should_be(first + i);
     });
-    for (const Proj p : kProjections) add_hessian(hessians[static_cast<size_t>(p)], p, taps);
+    for (const Proj p : wanted) {
+      add_moments(moments[static_cast<size_t>(p)], weights, source, p, first, taps, should_be);
+    }
   }
-  return hessians;
+  return moments;
 }
 
 std::vector<std::vector<float>> column_shares(const QuantizedWeights& weights, std::span<const Sequence> sequences,
@@ -75,11 +92,16 @@ std::vector<std::vector<float>> column_shares(const QuantizedWeights& weights, s
   for (int64_t l = 0; l < config.n_layers; ++l) {
     throw_if_stopped();
     const DecoderLayer layer = weights.dense().layer(l);
-    LayerHessians hessians = sum_hessians(weights, l, layer, rope, {states, n, length}, {});
+    const auto taps = [&](int64_t s) {
+      LayerTaps of_sequence;
+      (void)decoder_layer_forward(config, layer, rope, states.get(s), 0, nullptr, &of_sequence);
+      return of_sequence;
+    };
+    LayerMoments moments = sum_moments(weights, {l, kProjections, n, length, taps});
     for (const Proj p : kProjections) {
       const int64_t item = weights.item_of(l, p);
       if (item < 0) continue;
-      at::Tensor& h = hessians[static_cast<size_t>(p)];
+      at::Tensor& h = moments[static_cast<size_t>(p)].second;
       const at::Tensor diagonal = h.diagonal().clone();
       const Feedback feedback =
           error_feedback(std::move(h), weights.layers().items[static_cast<size_t>(item)].name, log);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Second moments of the inputs of linear layers: the Hessians of their squared output error.
+/// Moments of the inputs of linear layers: the second is the Hessian of their squared output error.
 #pragma once
 
 #include <array>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "scalebits/calibrate/activation_store.h"
@@ -11,22 +12,32 @@
 
 namespace scalebits {
 
-/// By projection [in_features, in_features] f32, channels in the order that the matrix stores its columns in; upper
-/// triangles. Undefined where the matrix is not quantized.
-using LayerHessians = std::array<at::Tensor, kProjCount>;
+/// What a linear layer gets, summed over tokens; channels in the order that the matrix stores its columns in. x and x'
+/// are the layer's inputs of a token in this model and in the one it should follow, r the root of the token's weight.
+struct InputMoments {
+  at::Tensor second;  ///< sum of (r x) (r x)^T [in_features, in_features] f32, upper triangle
+  at::Tensor drift;   ///< sum of (r (x' - x)) (r x)^T [in_features, in_features] f32; undefined without x'
+  at::Tensor owed;    ///< sum of (r y) (r x)^T [out_features, in_features] f32, y what the output should add to W x'
+};
+/// Undefined where a matrix is not quantized or was not asked for.
+using LayerMoments = std::array<InputMoments, kProjCount>;
 
-struct LayerInputs {
-  const ActivationStore& states;  ///< slot s: what the decoder layer gets from sequence s
+/// How the inputs of a layer's matrices come about.
+struct MomentSource {
+  int64_t layer;
+  std::span<const Proj> projections;
   int64_t n_sequences;
-  int64_t length;  ///< of the longest
+  int64_t length;                                      ///< of the longest
+  std::function<LayerTaps(int64_t s)> taps;            ///< x of a sequence; from any thread of the pool
+  std::function<LayerTaps(int64_t s)> should_be = {};  ///< x', or empty
+  /// y of a sequence, [1, T, out_features] in the model's order, or empty
+  std::function<at::Tensor(int64_t s)> owed = {};
+  /// r of the tokens of a sequence for a matrix (index of the item), [T, 1]; empty = 1
+  std::function<at::Tensor(size_t item, int64_t s)> root_weight = {};
 };
 
-/// Sums of (r x) (r x)^T over the tokens of the sequences, x what a linear layer of `layer` gets. Does not depend on
-/// the number of threads.
-/// @param root_weight  r of the tokens of a sequence for a matrix (index of the item), [T, 1]; empty = 1
-LayerHessians sum_hessians(const QuantizedWeights& weights, int64_t l, const DecoderLayer& layer, const RopeTable& rope,
-                           const LayerInputs& inputs,
-                           const std::function<at::Tensor(size_t item, int64_t s)>& root_weight);
+/// Does not depend on the number of threads.
+LayerMoments sum_moments(const QuantizedWeights& weights, const MomentSource& source);
 
 /// [item][in_features], storage order: the share of a column's squared error that is left when its error is fed back to
 /// the columns after it, D[c] / H[c, c] (feedback.h), at full precision. One forward pass.

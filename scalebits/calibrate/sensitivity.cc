@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "scalebits/base/checked.h"
 #include "scalebits/base/errors.h"
@@ -24,6 +25,7 @@ class Pass {
   Pass(const QuantizedWeights& weights, std::span<const Sequence> sequences, std::span<const at::Tensor> reference,
        const PassOptions& options)
       : weights_(weights),
+        model_(options.full_precision ? static_cast<const ModelWeights&>(weights.dense()) : weights),
         config_(weights.config()),
         sequences_(sequences),
         reference_(reference),
@@ -37,10 +39,23 @@ class Pass {
     PassResult result;
     result.linears.resize(weights_.layers().items.size());
     result.loss = forward();
+    for (int64_t l = config_.n_layers - 1; l >= 0; --l) contract_layer(l, result);
+    return result;
+  }
+
+  TokenWeights token_weights() {
+    TokenWeights result(weights_.layers().items.size());
+    forward();
     for (int64_t l = config_.n_layers - 1; l >= 0; --l) {
-      throw_if_stopped();
-      backward_layer(l, result);
-      release_free_heap();
+      backward_layer(l, [&](const std::vector<LayerTaps>& taps) {
+        for (const Proj p : kProjections) {
+          const int64_t item = weights_.item_of(l, p);
+          if (item < 0) continue;
+          for (const LayerTaps& sequence : taps) {
+            result[static_cast<size_t>(item)].push_back(sequence[static_cast<size_t>(p)].dy.square().mean(1));
+          }
+        }
+      });
     }
     return result;
   }
@@ -50,11 +65,10 @@ class Pass {
 
   double forward() {
     std::vector<at::Tensor> x(sequences_.size());
-    parallel_for(n(),
-                 [&](int64_t s) { x[static_cast<size_t>(s)] = weights_.embed(sequences_[static_cast<size_t>(s)]); });
+    parallel_for(n(), [&](int64_t s) { x[static_cast<size_t>(s)] = model_.embed(sequences_[static_cast<size_t>(s)]); });
     for (int64_t l = 0; l < config_.n_layers; ++l) {
       throw_if_stopped();
-      const DecoderLayer layer = weights_.layer(l);
+      const DecoderLayer layer = model_.layer(l);
       parallel_for(n(), [&](int64_t s) {
         const at::NoGradGuard no_grad;
         at::Tensor& xs = x[static_cast<size_t>(s)];
@@ -72,9 +86,9 @@ class Pass {
     parallel_for(n(), [&](int64_t s) {
       const auto k = static_cast<size_t>(s);
       const at::Tensor out = x[k].detach().requires_grad_(true);
-      const at::Tensor hidden = weights_.final_hidden(out);
+      const at::Tensor hidden = model_.final_hidden(out);
       at::Tensor dhidden;
-      losses[k] = sequence_loss(options_.loss, weights_, hidden.detach().squeeze(0),
+      losses[k] = sequence_loss(options_.loss, model_, hidden.detach().squeeze(0),
                                 options_.loss == LossKind::kKl ? reference_[k] : at::Tensor(), sequences_[k], &dhidden,
                                 options_.seed * 1000003 + static_cast<uint64_t>(s));
       hidden.backward(dhidden.unsqueeze(0));
@@ -93,40 +107,35 @@ class Pass {
     return nats / static_cast<double>(positions_);
   }
 
-  /// Recomputes one layer forward, takes it backward, and contracts its weight gradients.
-  void backward_layer(int64_t l, PassResult& result) {
-    const DecoderLayer layer = weights_.layer(l);
-    std::vector<WeightGradient> gradients;
-    for (const Proj p : kProjections) {
-      if (weights_.item_of(l, p) >= 0) gradients.emplace_back(p, linear_shape(config_, p));
-    }
+  /// Recomputes one layer forward and takes it backward, some sequences at a time, in order.
+  void backward_layer(int64_t l, const std::function<void(const std::vector<LayerTaps>&)>& sink) {
+    throw_if_stopped();
+    const DecoderLayer layer = model_.layer(l);
     const int64_t at_once = std::max<int64_t>(num_threads(), kMicrobatchPositions / std::max<int64_t>(1, length_));
-    std::array<std::vector<at::Tensor>, kProjCount> weights;
     for (int64_t first = 0; first < n(); first += at_once) {
       const int64_t count = std::min(at_once, n() - first);
       std::vector<LayerTaps> taps(static_cast<size_t>(count));
       parallel_for(count, [&](int64_t i) { backward_sequence(l, layer, first + i, taps[static_cast<size_t>(i)]); });
-      accumulate(gradients, taps);
-      if (options_.token_weights) add_token_weights(gradients, taps, weights);
+      sink(taps);
     }
+    release_free_heap();
+  }
+
+  void contract_layer(int64_t l, PassResult& result) {
+    std::vector<WeightGradient> gradients;
+    for (const Proj p : kProjections) {
+      if (weights_.item_of(l, p) >= 0) gradients.emplace_back(p, linear_shape(config_, p));
+    }
+    backward_layer(l, [&](const std::vector<LayerTaps>& taps) { accumulate(gradients, taps); });
     for (const WeightGradient& gradient : gradients) {
       const auto item = static_cast<size_t>(weights_.item_of(l, gradient.proj));
       result.linears[item] = contract(weights_, item, gradient, positions_, shares_of(item));
-      result.linears[item].token_weights = std::move(weights[static_cast<size_t>(gradient.proj)]);
     }
   }
 
   [[nodiscard]] std::span<const float> shares_of(size_t item) const {
     if (options_.column_shares == nullptr) return {};
     return (*options_.column_shares)[item];
-  }
-
-  static void add_token_weights(const std::vector<WeightGradient>& gradients, const std::vector<LayerTaps>& taps,
-                                std::array<std::vector<at::Tensor>, kProjCount>& weights) {
-    for (const WeightGradient& gradient : gradients) {
-      const auto p = static_cast<size_t>(gradient.proj);
-      for (const LayerTaps& sequence : taps) weights[p].push_back(sequence[p].dy.square().mean(1));
-    }
   }
 
   void backward_sequence(int64_t l, const DecoderLayer& layer, int64_t s, LayerTaps& taps) {
@@ -161,6 +170,7 @@ class Pass {
   }
 
   const QuantizedWeights& weights_;
+  const ModelWeights& model_;  ///< whose gradient is taken
   const ModelConfig& config_;
   std::span<const Sequence> sequences_;
   std::span<const at::Tensor> reference_;
@@ -178,6 +188,12 @@ PassResult gradient_pass(const QuantizedWeights& weights, std::span<const Sequen
                          std::span<const at::Tensor> reference, const PassOptions& options) {
   SCALEBITS_CHECK(!sequences.empty() && weights.dtype() == at::kFloat);
   return Pass(weights, sequences, reference, options).run();
+}
+
+TokenWeights token_weights(const QuantizedWeights& weights, std::span<const Sequence> sequences,
+                           std::span<const at::Tensor> reference, const PassOptions& options) {
+  SCALEBITS_CHECK(!sequences.empty() && weights.dtype() == at::kFloat);
+  return Pass(weights, sequences, reference, options).token_weights();
 }
 
 PassResult sensitivity_pass(const QuantizedWeights& weights, std::span<const Sequence> sequences,

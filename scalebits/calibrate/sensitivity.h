@@ -32,15 +32,13 @@ struct LinearSensitivity {
   std::vector<BlockSensitivity> blocks;
   std::vector<double> row_score, col_score;    ///< sum |g * (W - Q_b)|
   std::vector<double> row_fisher, col_fisher;  ///< sum F
-  /// With PassOptions::token_weights: [sequence] of [T], the mean over the layer's outputs of the squared gradient of
-  /// the sequence's summed loss at that output and token.
-  std::vector<at::Tensor> token_weights;
 };
 
 struct PassOptions {
   LossKind loss = LossKind::kKl;
   uint64_t seed = 0;  ///< kSampled: stream of drawn tokens
-  bool token_weights = false;
+  /// The gradient is that of the full-precision model; errors and moves are those of the applied widths all the same.
+  bool full_precision = false;
   /// What the squared errors of err, err_up and err_down count by input channel, [item][in_features] in storage order
   /// (column_shares); nullptr = 1.
   const std::vector<std::vector<float>>* column_shares = nullptr;
@@ -64,6 +62,14 @@ struct PassResult {
 /// @throws Error naming the tensor and index of the first NaN or Inf in a gradient
 PassResult gradient_pass(const QuantizedWeights& weights, std::span<const Sequence> sequences,
                          std::span<const at::Tensor> reference, const PassOptions& options);
+
+/// [item][sequence] of [T]: the mean over a layer's outputs of the squared gradient of the sequence's summed loss at
+/// that output and token.
+using TokenWeights = std::vector<std::vector<at::Tensor>>;
+
+/// One forward and one backward pass as gradient_pass, for the gradients at the layers' outputs alone.
+TokenWeights token_weights(const QuantizedWeights& weights, std::span<const Sequence> sequences,
+                           std::span<const at::Tensor> reference, const PassOptions& options);
 
 /// gradient_pass, with every Fisher term (err, move, fisher, row_fisher, col_fisher) from a second pass over the first
 /// `fisher_sequences` of the sequences with targets drawn from the model itself (kSampled). The squares of the KL

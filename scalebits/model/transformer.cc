@@ -49,11 +49,18 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return (xf * inverse * weight).to(x.scalar_type());
 }
 
+at::Tensor attention_half(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
+                          const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps) {
+  return x + attention(config, layer, rope, rms_norm(x, layer.attn_norm, config.norm_eps), position, cache, taps);
+}
+
+at::Tensor mlp_half(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps) {
+  return x + mlp(layer, rms_norm(x, layer.mlp_norm, config.norm_eps), taps);
+}
+
 at::Tensor decoder_layer_forward(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
                                  const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps) {
-  const at::Tensor h =
-      x + attention(config, layer, rope, rms_norm(x, layer.attn_norm, config.norm_eps), position, cache, taps);
-  return h + mlp(layer, rms_norm(h, layer.mlp_norm, config.norm_eps), taps);
+  return mlp_half(config, layer, attention_half(config, layer, rope, x, position, cache, taps), taps);
 }
 
 }  // namespace scalebits

@@ -40,7 +40,12 @@ struct KvCache {
 /// y = x * w / sqrt(mean(x^2) + eps), computed in f32. @param x [..., d]
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-/// x + attention(norm(x)), then + mlp(norm(.)).
+/// The first half of a decoder layer, x + attention(norm(x)), and the second, x + mlp(norm(x)); parameters as below.
+at::Tensor attention_half(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
+                          const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps);
+at::Tensor mlp_half(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps);
+
+/// Both halves.
 /// @param x        [B, T, d_model], f32 or bf16
 /// @param position index of the first token; earlier ones are in `cache`
 /// @param cache    read and appended to, or nullptr for a whole sequence at once

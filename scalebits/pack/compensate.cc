@@ -2,6 +2,8 @@
 #include "scalebits/pack/compensate.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/heap.h"
@@ -9,43 +11,51 @@
 #include "scalebits/base/parallel.h"
 #include "scalebits/calibrate/activation_store.h"
 #include "scalebits/calibrate/hessian.h"
+#include "scalebits/model/gemm.h"
 #include "scalebits/pack/gptq.h"
 
 namespace scalebits {
 namespace {
 
-/// Sequences of one backward pass, as in the search.
-constexpr int64_t kSlice = 24;
+/// Matrices whose inputs are known once those of the stages before are rounded.
+struct Stage {
+  std::vector<Proj> projections;
+  bool attention;  ///< they are of the layer's first half
+  bool ends_half;  ///< no later stage is of the same half: their output is added to the residual stream
+};
+const std::array<Stage, 4>& stages() {
+  static const std::array<Stage, 4> all = {{{{Proj::kQ, Proj::kK, Proj::kV}, true, false},
+                                            {{Proj::kO}, true, true},
+                                            {{Proj::kGate, Proj::kUp}, false, false},
+                                            {{Proj::kDown}, false, true}}};
+  return all;
+}
 
 class Compensation {
  public:
-  Compensation(const QuantizedWeights& weights, const Plan& plan, const CalibSet& calib, const PassOptions& pass,
-               Log& log)
+  Compensation(const QuantizedWeights& weights, const Plan& plan, const CalibSet& calib, const TokenWeights& roots,
+               const PassOptions& pass, Log& log)
       : weights_(weights),
         config_(weights.config()),
         plan_(plan),
         calib_(calib),
-        pass_(pass),
+        roots_(roots),
         log_(log),
         length_(std::max(longest(calib.gradient), longest(calib.heldout))),
         rope_(config_, length_),
-        states_(n_all(), length_ * config_.d_model * 4, pass.activation_bytes, pass.spill_dir) {}
+        states_(n_all(), length_ * config_.d_model * 4, pass.activation_bytes, pass.spill_dir),
+        exact_states_(n_gradient(), length_ * config_.d_model * 4, pass.activation_bytes, pass.spill_dir) {}
 
   CompensatedModel run() {
     const DenseWeights dense(weights_.shared_checkpoint(), config_);
     const std::vector<at::Tensor> reference = reference_hidden(dense, calib_.heldout);
-    weigh_tokens();
     CompensatedModel model;
     model.matrices.resize(plan_.linears.size());
     parallel_for(n_all(), [&](int64_t s) { states_.put(s, weights_.embed(sequence(s))); });
+    parallel_for(n_gradient(), [&](int64_t s) { exact_states_.put(s, weights_.dense().embed(sequence(s))); });
     for (int64_t l = 0; l < config_.n_layers; ++l) {
-      throw_if_stopped();
       log_.progress("rounding layers", l, config_.n_layers);
-      const DecoderLayer rounded = round_layer(l, model);
-      parallel_for(n_all(), [&](int64_t s) {
-        const at::NoGradGuard no_grad;
-        states_.put(s, decoder_layer_forward(config_, rounded, rope_, states_.get(s), 0, nullptr, nullptr));
-      });
+      round_layer(l, model);
       release_free_heap();
     }
     log_.progress("rounding layers", config_.n_layers, config_.n_layers);
@@ -61,56 +71,72 @@ class Compensation {
                             : calib_.heldout[static_cast<size_t>(s - n_gradient())];
   }
 
-  /// The layer with all its quantized matrices rounded; they are left in `model`.
-  DecoderLayer round_layer(int64_t l, CompensatedModel& model) {
-    // What a matrix sees comes from matrices of the same layer too: those are taken as rounded without compensation.
-    DecoderLayer layer = weights_.layer(l);
-    LayerHessians hessians = hessians_of(l, layer);
-    for (const Proj p : kProjections) {
-      const int64_t item = weights_.item_of(l, p);
-      if (item < 0) continue;
-      const LinearPlan& linear = plan_.linears[static_cast<size_t>(item)];
-      const Feedback feedback = error_feedback(std::move(hessians[static_cast<size_t>(p)]), linear.name, log_);
-      at::Tensor decoded;
-      model.matrices[static_cast<size_t>(item)] = pack_compensated(
-          linear, weights_.stored_weight(static_cast<size_t>(item)), feedback, weights_.quantizer(), &decoded);
-      layer.linear[static_cast<size_t>(p)] =
-          std::make_shared<DenseLinear>(undo_order(decoded, linear.order()), weights_.dense().bias(l, p));
+  /// Rounds the quantized matrices of a layer, and takes the sequences through it.
+  void round_layer(int64_t l, CompensatedModel& model) {
+    const DecoderLayer exact = weights_.dense().layer(l);
+    DecoderLayer rounded = exact;  // matrix by matrix
+    for (const Stage& stage : stages()) {
+      throw_if_stopped();
+      LayerMoments moments = moments_of(l, stage, exact, rounded);
+      for (const Proj p : stage.projections) {
+        const int64_t item = weights_.item_of(l, p);
+        if (item < 0) continue;
+        rounded.linear[static_cast<size_t>(p)] = std::make_shared<DenseLinear>(
+            round_matrix(static_cast<size_t>(item), std::move(moments[static_cast<size_t>(p)]), model),
+            weights_.dense().bias(l, p));
+      }
+      if (!stage.ends_half) continue;
+      parallel_for(n_all(), [&](int64_t s) {
+        const at::NoGradGuard no_grad;
+        states_.put(s, half(stage, rounded, states_.get(s), nullptr));
+        if (s < n_gradient()) exact_states_.put(s, half(stage, exact, exact_states_.get(s), nullptr));
+      });
     }
-    return layer;
   }
 
-  /// Sums of s x x^T over the tokens of the gradient part.
-  LayerHessians hessians_of(int64_t l, const DecoderLayer& layer) const {
-    return sum_hessians(weights_, l, layer, rope_, {states_, n_gradient(), length_},
-                        [&](size_t item, int64_t s) { return root_weights_[item][static_cast<size_t>(s)]; });
+  [[nodiscard]] at::Tensor half(const Stage& stage, const DecoderLayer& layer, const at::Tensor& x,
+                                LayerTaps* taps) const {
+    return stage.attention ? attention_half(config_, layer, rope_, x, 0, nullptr, taps)
+                           : mlp_half(config_, layer, x, taps);
   }
 
-  /// How much the loss minds an error in a layer's output at a token: the mean over its outputs of the squared gradient
-  /// of the loss there, with targets drawn from the model itself so that it is the Fisher information (GuidedQuant,
-  /// arXiv 2505.07004, with one group of outputs). Scaled to a mean of 1: the sums must not vanish in f32.
-  void weigh_tokens() {
-    PassOptions sampled = pass_;
-    sampled.loss = LossKind::kSampled;
-    sampled.token_weights = true;
-    root_weights_.resize(weights_.layers().items.size());
-    // Slice by slice: a pass keeps the inputs of every layer for all of its sequences.
-    for (int64_t first = 0; first < n_gradient(); first += kSlice) {
-      const auto n = static_cast<size_t>(std::min(kSlice, n_gradient() - first));
-      const PassResult result =
-          gradient_pass(weights_, std::span(calib_.gradient).subspan(static_cast<size_t>(first), n), {}, sampled);
-      for (size_t i = 0; i < root_weights_.size(); ++i) {
-        const std::vector<at::Tensor>& of_slice = result.linears[i].token_weights;
-        root_weights_[i].insert(root_weights_[i].end(), of_slice.begin(), of_slice.end());
-      }
-      ++sampled.seed;
-    }
-    for (std::vector<at::Tensor>& weights : root_weights_) {
-      const at::Tensor mean = at::cat(weights).mean();
-      for (at::Tensor& s : weights) {
-        s = mean.item<float>() > 0 ? (s / mean).sqrt().unsqueeze(1) : at::ones({s.size(0), 1});
-      }
-    }
+  [[nodiscard]] LayerMoments moments_of(int64_t l, const Stage& stage, const DecoderLayer& exact,
+                                        const DecoderLayer& rounded) const {
+    const auto tapped = [&](const DecoderLayer& layer, const at::Tensor& x) {
+      LayerTaps taps;
+      (void)half(stage, layer, x, &taps);
+      return taps;
+    };
+    MomentSource source{
+        .layer = l,
+        .projections = stage.projections,
+        .n_sequences = n_gradient(),
+        .length = length_,
+        .taps = [&](int64_t s) { return tapped(rounded, states_.get(s)); },
+        .should_be = [&](int64_t s) { return tapped(exact, exact_states_.get(s)); },
+        .root_weight = [&](size_t item, int64_t s) -> at::Tensor { return roots_[item][static_cast<size_t>(s)]; }};
+    if (stage.ends_half) source.owed = [&](int64_t s) { return exact_states_.get(s) - states_.get(s); };
+    return sum_moments(weights_, source);
+  }
+
+  /// @return the rounded matrix in the model's own order; its packed form is left in `model`
+  at::Tensor round_matrix(size_t item, InputMoments moments, CompensatedModel& model) {
+    const LinearPlan& linear = plan_.linears[item];
+    const Feedback feedback = error_feedback(std::move(moments.second), linear.name, log_);
+    const at::Tensor target = without_drift(weights_.stored_weight(item), moments, feedback);
+    at::Tensor decoded;
+    model.matrices[item] = pack_compensated(linear, target, feedback, weights_.quantizer(), &decoded);
+    return undo_order(decoded, linear.order());
+  }
+
+  /// The weights whose outputs, from the inputs that come, are nearest to what W gives from those that should come
+  /// (GPTAQ, arXiv 2504.02692), where they are added to the residual stream to what brings that to where it should be:
+  /// W + (W sum (x' - x) x^T + sum y x^T) H^-1.
+  static at::Tensor without_drift(const at::Tensor& weight, const InputMoments& moments, const Feedback& feedback) {
+    at::Tensor change = moments.owed.defined() ? moments.owed : at::zeros_like(weight);
+    add_product(change, 1.0F, weight, false, moments.drift, false);
+    solve_rows(feedback, change);
+    return weight + change;
   }
 
   double heldout_kl(const std::vector<at::Tensor>& reference) {
@@ -133,23 +159,23 @@ class Compensation {
   const ModelConfig& config_;
   const Plan& plan_;
   const CalibSet& calib_;
-  const PassOptions& pass_;
+  const TokenWeights& roots_;
   Log& log_;
   int64_t length_;
   RopeTable rope_;
-  ActivationStore states_;
-  std::vector<std::vector<at::Tensor>> root_weights_;  ///< [item][sequence] of [T, 1]
+  ActivationStore states_, exact_states_;  ///< of the rounded and (gradient part alone) of the full-precision model
 };
 
 }  // namespace
 
 CompensatedModel compensate(const QuantizedWeights& weights, const Plan& plan, const CalibSet& calib,
-                            const PassOptions& pass, Log& log) {
-  SCALEBITS_CHECK(plan.linears.size() == weights.layers().items.size() && weights.dtype() == at::kFloat);
+                            const TokenWeights& roots, const PassOptions& pass, Log& log) {
+  SCALEBITS_CHECK(plan.linears.size() == weights.layers().items.size() && roots.size() == plan.linears.size());
+  SCALEBITS_CHECK(weights.dtype() == at::kFloat);
   for (size_t i = 0; i < plan.linears.size(); ++i) {
     SCALEBITS_CHECK(plan.linears[i].order() == weights.layers().items[i].order);
   }
-  return Compensation(weights, plan, calib, pass, log).run();
+  return Compensation(weights, plan, calib, roots, pass, log).run();
 }
 
 }  // namespace scalebits

@@ -2,10 +2,12 @@
 #include "scalebits/pack/gptq.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/parallel.h"
 #include "scalebits/model/gemm.h"
+#include "scalebits/pack/refine.h"
 
 namespace scalebits {
 namespace {
@@ -22,17 +24,23 @@ class Panel {
         row_block_(row_block),
         rows_(grid_.rows(row_block)),
         weight_(weight.narrow(0, rows_.first, rows_.count)),
-        error_(at::empty({rows_.count, grid_.in_features()})),
-        decoded_(at::empty_like(error_)) {}
-
-  void pack(PackedMatrix& out) {
-    for (int64_t c = 0; c < grid_.col_blocks(); ++c) pack_block(c, out);
+        error_(at::empty({rows_.count, grid_.in_features()})) {
+    panel_.decoded = at::empty_like(error_);
   }
 
-  [[nodiscard]] const at::Tensor& decoded() const { return decoded_; }
+  void pack(int sweeps, PackedMatrix& out) {
+    for (int64_t c = 0; c < grid_.col_blocks(); ++c) round_block(c);
+    refine(linear_, row_block_, weight_, feedback_, sweeps, panel_);
+    for (int64_t c = 0; c < grid_.col_blocks(); ++c) {
+      const auto k = static_cast<size_t>(c);
+      out.set_block(row_block_ * grid_.col_blocks() + c, panel_.codes[k], panel_.params[k]);
+    }
+  }
+
+  [[nodiscard]] const at::Tensor& decoded() const { return panel_.decoded; }
 
  private:
-  void pack_block(int64_t col_block, PackedMatrix& out) {
+  void round_block(int64_t col_block) {
     const Extent cols = grid_.cols(col_block);
     const int64_t block = row_block_ * grid_.col_blocks() + col_block, groups = grid_.groups(col_block);
     at::Tensor target = weight_.narrow(1, cols.first, cols.count).clone(at::MemoryFormat::Contiguous);
@@ -44,7 +52,8 @@ class Panel {
       round_row(target.data_ptr<float>() + r * cols.count, r, cols, linear_.bits[static_cast<size_t>(block)],
                 codes.data() + r * cols.count, params.data() + r * groups);
     }
-    out.set_block(block, codes, params);
+    panel_.codes.push_back(std::move(codes));
+    panel_.params.push_back(std::move(params));
   }
 
   /// @param target [cols.count] weights with the errors of earlier blocks fed back; overwritten
@@ -52,7 +61,7 @@ class Panel {
     const int64_t width = grid_.in_features(), size = grid_.spec().group_size;
     const float* weight = weight_.data_ptr<float>() + row * width + cols.first;
     float* error = error_.data_ptr<float>() + row * width + cols.first;
-    float* decoded = decoded_.data_ptr<float>() + row * width + cols.first;
+    float* decoded = panel_.decoded.data_ptr<float>() + row * width + cols.first;
     for (int64_t c = 0; c < cols.count; ++c) {
       GroupParams& p = params[c / size];
       if (c % size == 0) {
@@ -86,20 +95,21 @@ class Panel {
   const GroupQuantizer& quantizer_;
   int64_t row_block_;
   Extent rows_;
-  at::Tensor weight_, error_, decoded_;  ///< error: decoded - weight
+  at::Tensor weight_, error_;  ///< error: decoded - weight
+  RoundedPanel panel_;
 };
 
 }  // namespace
 
 PackedMatrix pack_compensated(const LinearPlan& linear, const at::Tensor& weight, const Feedback& feedback,
-                              const GroupQuantizer& quantizer, at::Tensor* decoded) {
+                              const GroupQuantizer& quantizer, at::Tensor* decoded, int sweeps) {
   const BlockGrid& grid = linear.grid;
   SCALEBITS_CHECK(weight.is_contiguous() && feedback.f.size(0) == grid.in_features());
   PackedMatrix packed(grid, linear.bits);
   if (decoded != nullptr) *decoded = at::empty_like(weight);
   parallel_for(grid.row_blocks(), [&](int64_t row_block) {
     Panel panel(linear, weight, feedback, quantizer, row_block);
-    panel.pack(packed);
+    panel.pack(sweeps, packed);
     if (decoded == nullptr) return;
     const Extent rows = grid.rows(row_block);
     decoded->narrow(0, rows.first, rows.count).copy_(panel.decoded());

@@ -14,7 +14,7 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   // libtorch and its libraries once loaded and used; measured.
   constexpr int64_t kProgram = int64_t{350} << 20;
   constexpr int64_t kLogitValues = int64_t{1} << 22;
-  int64_t layer = 0, widest = 0, taps = 0, hessians = 0, largest = 0;
+  int64_t layer = 0, widest = 0, taps = 0, hessians = 0, largest = 0, stage = 0;
   for (const Proj p : kProjections) {
     const LinearShape s = linear_shape(c, p);
     layer += s.out_features * s.in_features;
@@ -22,6 +22,7 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
     taps += s.out_features + s.in_features;
     hessians += s.in_features * s.in_features;
     largest = std::max(largest, s.in_features * s.in_features);
+    stage = std::max(stage, (p == Proj::kQ ? 3 : p == Proj::kGate ? 2 : 1) * s.in_features * s.in_features);
   }
   const int64_t positions = std::max<int64_t>(threads * length, std::min(kMicrobatchPositions, slice * length));
   // Q(W) of a layer, the dense matrix it came from (stored, permuted), gradient and squares of the layer.
@@ -40,13 +41,15 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   // Column shares, before any gradient: a layer, its Hessians and one that is factored.
   const int64_t shares = 4 * (layer + hessians + largest);
   const int64_t searching = std::max(weights, shares) + params + references + streams;
-  // Q(W) of a layer, a matrix with its decoded form and errors, all Hessians of the layer and one that is factored. The
+  // A layer, dense and rounded, a matrix with its target, decoded form and errors, Hessian and drift of each matrix
+  // that is rounded from the same inputs (q, k and v) and one Hessian that is factored; both models' activations. The
   // guard does it while the search's model is there (groups, references), and keeps the best plan's matrices beside
   // those that are made; its own references are a quarter (held-out text).
-  const int64_t compensating = packed_bytes == 0
-                                   ? 0
-                                   : 2 * packed_bytes + params + 4 * (layer + 4 * widest + hessians + largest) +
-                                         references + references / 4 + streams;
+  const int64_t roots = 4 * sequences * length * static_cast<int64_t>(layers.items.size());
+  const int64_t compensating = packed_bytes == 0 ? 0
+                                                 : 2 * packed_bytes + params + roots +
+                                                       4 * (2 * layer + 4 * widest + 2 * stage + 2 * largest) +
+                                                       references + references / 4 + 2 * streams;
   return {kProgram + head + logits + microbatch + std::max(searching, compensating),
           4 * slice * length * c.d_model * c.n_layers};
 }

@@ -93,6 +93,8 @@ PassResult SearchModel::measure(int64_t index) const {
     if (pass.loss == LossKind::kKl) reference.push_back(gradient_reference_[k]);
   }
   if (!column_shares_.empty()) pass.column_shares = &column_shares_;
+  // Compensation leaves a model that is nearer to full precision than these widths rounded alone.
+  pass.full_precision = pass.loss == LossKind::kSampled;
   // A threshold and expected gains are on the squared gradient itself.
   if (options_.method == Method::kThreshold || pass.loss == LossKind::kSampled) {
     return gradient_pass(*weights_, sequences, reference, pass);

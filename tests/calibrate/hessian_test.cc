@@ -70,6 +70,60 @@ void expect_shares(uint64_t shuffle) {
   }
 }
 
+/// Of drawn inputs, by the definition, in f64.
+TEST(Moments, AreSumsOverTokensInTheStoredOrder) {
+  for (const uint64_t shuffle : {0, 7}) {
+    const QuantizedCase c("clip", shuffle);
+    const Proj p = Proj::kO;
+    const auto item = static_cast<size_t>(c.weights.item_of(1, p));
+    const LinearShape shape = linear_shape(c.dense->config(), p);
+    std::vector<at::Tensor> x, should_be, owed, root;
+    for (uint64_t s = 0; s < 3; ++s) {
+      const auto tokens = static_cast<int64_t>(5 + s);
+      x.push_back(random_normal({tokens, shape.in_features}, 10 + s));
+      should_be.push_back(random_normal({tokens, shape.in_features}, 20 + s));
+      owed.push_back(random_normal({1, tokens, shape.out_features}, 30 + s));
+      root.push_back(random_normal({tokens, 1}, 40 + s).abs());
+    }
+    const auto taps_of = [&](const std::vector<at::Tensor>& inputs, int64_t s) {
+      LayerTaps taps;
+      taps[static_cast<size_t>(p)].x = inputs[static_cast<size_t>(s)];
+      return taps;
+    };
+    const std::vector<Proj> projections = {p};
+    const LayerMoments moments =
+        sum_moments(c.weights, {.layer = 1,
+                                .projections = projections,
+                                .n_sequences = 3,
+                                .length = 7,
+                                .taps = [&](int64_t s) { return taps_of(x, s); },
+                                .should_be = [&](int64_t s) { return taps_of(should_be, s); },
+                                .owed = [&](int64_t s) { return owed[static_cast<size_t>(s)]; },
+                                .root_weight = [&](size_t, int64_t s) { return root[static_cast<size_t>(s)]; }});
+    at::Tensor second = at::zeros({shape.in_features, shape.in_features}, at::kDouble), drift = at::zeros_like(second);
+    at::Tensor debt = at::zeros({shape.out_features, shape.in_features}, at::kDouble);
+    for (size_t s = 0; s < 3; ++s) {
+      for (int64_t t = 0; t < x[s].size(0); ++t) {
+        const at::Tensor weight = root[s][t].to(at::kDouble).square(), of = x[s][t].to(at::kDouble);
+        second += weight * at::outer(of, of);
+        drift += weight * at::outer(should_be[s][t].to(at::kDouble) - of, of);
+        debt += weight * at::outer(owed[s][0][t].to(at::kDouble), of);
+      }
+    }
+    const RowColOrder& order = c.layers.items[item].order;
+    const auto stored = [](const at::Tensor& m, const Permutation& rows, const Permutation& cols) {
+      return permute_dim(permute_dim(m, 0, rows), 1, cols);
+    };
+    const InputMoments& got = moments[static_cast<size_t>(p)];
+    // Up to 18 products summed in f32; entries are of the order of 10.
+    const auto expect_near = [](const at::Tensor& a, const at::Tensor& b) { EXPECT_LE(max_error(a, b), 1e-4); };
+    expect_near(got.second.triu(), stored(second, order.cols, order.cols).triu());
+    expect_near(got.drift, stored(drift, order.cols, order.cols));
+    expect_near(got.owed, stored(debt, order.rows, order.cols));
+    EXPECT_FALSE(moments[static_cast<size_t>(Proj::kQ)].second.defined());
+  }
+}
+
 TEST(ColumnShares, AreWhatAnEliminationLeaves) { expect_shares(0); }
 TEST(ColumnShares, FollowTheStoredOrder) { expect_shares(7); }
 

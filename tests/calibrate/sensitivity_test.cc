@@ -159,23 +159,37 @@ TEST(GradientPass, TokenWeightsAreMeanSquaresOfOutputGradients) {
   QuantizedCase c;
   c.draw_widths(1, 4, 3);
   const std::vector<Sequence> sequences = {{17}, {99}};
-  const PassOptions options{.token_weights = true};
-  const PassResult result = gradient_pass(c.weights, sequences, reference_hidden(*c.dense, sequences), options);
+  const TokenWeights weights = token_weights(c.weights, sequences, reference_hidden(*c.dense, sequences), {});
   const PlainDecoder reference(tiny_gqa());
   const auto loss = [&](const PlainDecoder& plain, const Sequence& ids) { return plain_kl(reference, plain, ids); };
   for (size_t s = 0; s < sequences.size(); ++s) {
     const FullGradients full = full_gradients(c, {sequences[s]}, 1, loss);
     for (size_t gate = 4; gate < c.layers.items.size(); gate += kProjCount) {
       ASSERT_EQ(c.layers.items[gate].proj, Proj::kGate);
-      const at::Tensor of_gate = result.linears[gate].token_weights[s],
-                       of_up = result.linears[gate + 1].token_weights[s];
+      const at::Tensor of_gate = weights[gate][s], of_up = weights[gate + 1][s];
       ASSERT_EQ(of_gate.numel(), 1);
       const double expected = total(full.items[gate].g.square()) / total(full.items[gate + 1].g.square());
       EXPECT_NEAR(of_gate.item<double>() / of_up.item<double>(), expected, 4 * kGradient * expected);
     }
   }
-  EXPECT_TRUE(
-      gradient_pass(c.weights, sequences, reference_hidden(*c.dense, sequences), {}).linears[0].token_weights.empty());
+}
+
+TEST(GradientPass, AtFullPrecisionOnlyTheErrorsAreOfTheWidths) {
+  QuantizedCase c, whole;
+  c.draw_widths(1, 4, 3);
+  whole.weights.set_uniform(0);
+  const std::vector<Sequence> sequences = random_sequences(3, 20, 4);
+  const PassOptions options{.loss = LossKind::kSampled, .full_precision = true};
+  const PassResult result = gradient_pass(c.weights, sequences, {}, options);
+  const PassResult expected = gradient_pass(whole.weights, sequences, {}, {.loss = LossKind::kSampled});
+  EXPECT_EQ(result.loss, expected.loss);
+  for (size_t i = 0; i < result.linears.size(); ++i) {
+    EXPECT_EQ(result.linears[i].row_fisher, expected.linears[i].row_fisher);
+    EXPECT_EQ(result.linears[i].col_fisher, expected.linears[i].col_fisher);
+    for (const BlockSensitivity& block : result.linears[i].blocks) EXPECT_GT(block.err, 0);
+  }
+  EXPECT_EQ(token_weights(c.weights, sequences, {}, options)[0][0].sum().item<float>(),
+            token_weights(whole.weights, sequences, {}, {.loss = LossKind::kSampled})[0][0].sum().item<float>());
 }
 
 TEST(SensitivityPass, TakesMovesFromTheLossAndCurvatureFromDrawnTargets) {

@@ -49,7 +49,10 @@ class Compensated {
     for (size_t i = 0; i < plan_.linears.size(); ++i) weights->set_bits(i, plan_.linears[i].bits);
     return weights;
   }
-  CompensatedModel run() { return compensate(*rounded_alone(), plan_, calib_, {}, silent_log()); }
+  CompensatedModel run(const PassOptions& pass = {}) {
+    const auto weights = rounded_alone();
+    return compensate(*weights, plan_, calib_, root_token_weights(*weights, calib_.gradient, pass), pass, silent_log());
+  }
   /// From the logits of both, because a packed model's head has its own channel order.
   [[nodiscard]] double kl(const ModelWeights& weights) const {
     const DenseWeights dense(checkpoint_, config_);
@@ -122,7 +125,7 @@ TEST(Compensate, DoesNotDependOnThreadsOrOnWhereActivationsAreKept) {
   PassOptions spill;
   spill.activation_bytes = 0;
   spill.spill_dir = dir.path();
-  const CompensatedModel three = compensate(*tested.rounded_alone(), tested.plan_, tested.calib_, spill, silent_log());
+  const CompensatedModel three = tested.run(spill);
   set_num_threads(0);
   EXPECT_EQ(one.heldout_kl, three.heldout_kl);
   for (size_t i = 0; i < one.matrices.size(); ++i) {
@@ -130,6 +133,20 @@ TEST(Compensate, DoesNotDependOnThreadsOrOnWhereActivationsAreKept) {
     EXPECT_TRUE(std::ranges::equal(a.codes, b.codes) && std::ranges::equal(a.scales, b.scales) &&
                 std::ranges::equal(a.zeros, b.zeros))
         << i;
+  }
+}
+
+TEST(TokenWeights, AreTheSameForEveryPlanWithAMeanSquareOfOne) {
+  const Compensated one(tiny(), BlockSpec{16, 32, 32}, 2, 24), other(tiny(), BlockSpec{16, 32, 32}, 4, 24);
+  const TokenWeights roots = root_token_weights(*one.rounded_alone(), one.calib_.gradient, {});
+  const TokenWeights same = root_token_weights(*other.rounded_alone(), other.calib_.gradient, {});
+  ASSERT_EQ(roots.size(), one.plan_.linears.size());
+  for (size_t i = 0; i < roots.size(); ++i) {
+    ASSERT_EQ(roots[i].size(), one.calib_.gradient.size());
+    const at::Tensor all = at::cat(roots[i]);
+    EXPECT_TRUE(at::equal(all, at::cat(same[i])));
+    EXPECT_NEAR(all.square().mean().item<double>(), 1.0, 1e-5);  // of 144 numbers in f32
+    EXPECT_GT(all.std().item<double>(), 0.01);                   // tokens differ
   }
 }
 

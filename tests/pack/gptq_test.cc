@@ -98,6 +98,21 @@ TEST(ErrorFeedback, FactorsTheDampedHessian) {
   damped.diagonal().add_(0.1 * damped.diagonal().mean().item<double>());
   const at::Tensor product = at::matmul(f * d, f.t());
   EXPECT_LE((product - damped).abs().max().item<double>(), 151.0 / (1 << 24) * damped.abs().max().item<double>());
+  EXPECT_TRUE(at::equal(feedback.h, feedback.h.t()));
+  const at::Tensor difference = (feedback.h - damped).triu();  // the test's Hessian has other sums below
+  EXPECT_LE(difference.abs().max().item<double>(), 2.0 / (1 << 24) * damped.abs().max().item<double>());
+}
+
+TEST(ErrorFeedback, SolvesForRows) {
+  for (const int64_t n : {1, 75, 128, 300}) {  // one block of columns, exactly one, three
+    const Feedback feedback = error_feedback(correlated_hessian(n), "layer", silent_log());
+    const at::Tensor b = random_matrix(70, n, 5);
+    at::Tensor x = b.clone();
+    solve_rows(feedback, x);
+    const at::Tensor back = at::matmul(x.to(at::kDouble), feedback.h.to(at::kDouble));
+    // The damped Hessian's condition is below 100: its largest eigenvalue is some ten times the mean, the least 0.1.
+    EXPECT_LE((back - b).abs().max().item<double>(), 100.0 * static_cast<double>(n) / (1 << 24)) << n;
+  }
 }
 
 TEST(ErrorFeedback, DampsAHessianThatIsNotPositiveDefiniteUntilItIs) {
@@ -125,7 +140,7 @@ TEST(PackCompensated, IsTheTextbookAlgorithm) {
   const LinearPlan plan = plan_of(40, 75);
   const at::Tensor expected = textbook(plan, w, h);
   at::Tensor decoded;
-  pack_compensated(plan, w, error_feedback(h.clone(), "layer", silent_log()), group_quantizer("clip"), &decoded);
+  pack_compensated(plan, w, error_feedback(h.clone(), "layer", silent_log()), group_quantizer("clip"), &decoded, 0);
   // A weight within an f32 rounding of the middle between two codes may fall to either side, and then takes the rest of
   // its row along: at most a row in twenty here.
   const int64_t rows = (decoded != expected).any(1).sum().item<int64_t>();
@@ -145,7 +160,7 @@ TEST(PackCompensated, WithoutCorrelationEveryGroupIsRoundedForItself) {
   const at::Tensor w = random_matrix(40, 75, 1);
   const LinearPlan plan = plan_of(40, 75);
   at::Tensor decoded;
-  pack_compensated(plan, w, error_feedback(at::eye(75), "layer", silent_log()), group_quantizer("clip"), &decoded);
+  pack_compensated(plan, w, error_feedback(at::eye(75), "layer", silent_log()), group_quantizer("clip"), &decoded, 0);
   EXPECT_TRUE(at::equal(decoded, rounded_alone(plan, w)));
 }
 
