@@ -52,10 +52,10 @@ void add_budget_flags(CLI::App* command, QuantizeOptions& o) {
       budget
           ->add_option(
               "--plan", o.plan,
-              "Apply a plan.json made before for the same model, or, with a target, the plan that is cut for it "
-              "from a directory that --frontier wrote; no search. A plan of quantizer gptq calibrates again: give "
-              "the same calibration flags for the same bytes")
-          ->type_name("FILE");
+              "Apply a plan made before for the same model (plan.json, or a packed model), or, with a target, the plan "
+              "that is cut for it from a directory that --frontier wrote; no search. A plan of quantizer gptq "
+              "calibrates again: give the same calibration flags for the same bytes")
+          ->type_name("PATH");
   budget
       ->add_option("--frontier", o.frontier,
                    "One search for all budgets FROM, FROM + STEP, .. TO (bits per weight, 64 at most). OUT then holds "

@@ -68,7 +68,7 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
     fail<InvalidArgument>("--frontier", "got it with --method {}, expected search: only that walks on.", o_.method);
   }
   if (!o_.plan.empty()) {
-    const fs::path file = frontier_path(o_.plan);
+    const fs::path file = plan_path(o_.plan);
     if (is_frontier(file)) frontier_ = read_frontier(file);
     plan_ = frontier_ ? frontier_->plan : read_plan(file);
     if (!frontier_ && has_target()) {
@@ -181,7 +181,9 @@ CompensatedModel QuantizeJob::compensate_plan(const Plan& plan, const CalibSet& 
                            group_quantizer(plan.quantizer));
   if (token_roots_.empty()) {
     log_.info("weighing the tokens of the calibration text");
-    token_roots_ = root_token_weights(weights, calib.gradient, search_.pass);
+    std::vector<Sequence> all = calib.gradient;
+    all.insert(all.end(), calib.heldout.begin(), calib.heldout.end());
+    token_roots_ = root_token_weights(weights, all, search_.pass);
   }
   return compensate(weights, plan, calib, token_roots_, search_.pass, log_);
 }

@@ -44,7 +44,7 @@ class Compensation {
         length_(std::max(longest(calib.gradient), longest(calib.heldout))),
         rope_(config_, length_),
         states_(n_all(), length_ * config_.d_model * 4, pass.activation_bytes, pass.spill_dir),
-        exact_states_(n_gradient(), length_ * config_.d_model * 4, pass.activation_bytes, pass.spill_dir) {}
+        exact_states_(n_all(), length_ * config_.d_model * 4, pass.activation_bytes, pass.spill_dir) {}
 
   CompensatedModel run() {
     const DenseWeights dense(weights_.shared_checkpoint(), config_);
@@ -52,7 +52,7 @@ class Compensation {
     CompensatedModel model;
     model.matrices.resize(plan_.linears.size());
     parallel_for(n_all(), [&](int64_t s) { states_.put(s, weights_.embed(sequence(s))); });
-    parallel_for(n_gradient(), [&](int64_t s) { exact_states_.put(s, weights_.dense().embed(sequence(s))); });
+    parallel_for(n_all(), [&](int64_t s) { exact_states_.put(s, weights_.dense().embed(sequence(s))); });
     for (int64_t l = 0; l < config_.n_layers; ++l) {
       log_.progress("rounding layers", l, config_.n_layers);
       round_layer(l, model);
@@ -77,19 +77,21 @@ class Compensation {
     DecoderLayer rounded = exact;  // matrix by matrix
     for (const Stage& stage : stages()) {
       throw_if_stopped();
-      LayerMoments moments = moments_of(l, stage, exact, rounded);
+      LayerMoments moments = moments_of(l, stage, exact, rounded, 0, n_gradient());
+      const LayerMoments unseen = moments_of(l, stage, exact, rounded, n_gradient(), n_all() - n_gradient());
       for (const Proj p : stage.projections) {
         const int64_t item = weights_.item_of(l, p);
         if (item < 0) continue;
         rounded.linear[static_cast<size_t>(p)] = std::make_shared<DenseLinear>(
-            round_matrix(static_cast<size_t>(item), std::move(moments[static_cast<size_t>(p)]), model),
+            round_matrix(static_cast<size_t>(item), std::move(moments[static_cast<size_t>(p)]),
+                         unseen[static_cast<size_t>(p)], model),
             weights_.dense().bias(l, p));
       }
       if (!stage.ends_half) continue;
       parallel_for(n_all(), [&](int64_t s) {
         const at::NoGradGuard no_grad;
         states_.put(s, half(stage, rounded, states_.get(s), nullptr));
-        if (s < n_gradient()) exact_states_.put(s, half(stage, exact, exact_states_.get(s), nullptr));
+        exact_states_.put(s, half(stage, exact, exact_states_.get(s), nullptr));
       });
     }
   }
@@ -100,43 +102,61 @@ class Compensation {
                            : mlp_half(config_, layer, x, taps);
   }
 
+  /// Of `n` sequences from `first` on.
   [[nodiscard]] LayerMoments moments_of(int64_t l, const Stage& stage, const DecoderLayer& exact,
-                                        const DecoderLayer& rounded) const {
+                                        const DecoderLayer& rounded, int64_t first, int64_t n) const {
     const auto tapped = [&](const DecoderLayer& layer, const at::Tensor& x) {
       LayerTaps taps;
       (void)half(stage, layer, x, &taps);
       return taps;
     };
-    MomentSource source{
-        .layer = l,
-        .projections = stage.projections,
-        .n_sequences = n_gradient(),
-        .length = length_,
-        .taps = [&](int64_t s) { return tapped(rounded, states_.get(s)); },
-        .should_be = [&](int64_t s) { return tapped(exact, exact_states_.get(s)); },
-        .root_weight = [&](size_t item, int64_t s) -> at::Tensor { return roots_[item][static_cast<size_t>(s)]; }};
-    if (stage.ends_half) source.owed = [&](int64_t s) { return exact_states_.get(s) - states_.get(s); };
+    MomentSource source{.layer = l,
+                        .projections = stage.projections,
+                        .n_sequences = n,
+                        .length = length_,
+                        .taps = [&](int64_t s) { return tapped(rounded, states_.get(first + s)); },
+                        .should_be = [&](int64_t s) { return tapped(exact, exact_states_.get(first + s)); },
+                        .root_weight = [&](size_t item, int64_t s) -> at::Tensor {
+                          return roots_[item][static_cast<size_t>(first + s)];
+                        }};
+    if (stage.ends_half) source.owed = [&](int64_t s) { return exact_states_.get(first + s) - states_.get(first + s); };
     return sum_moments(weights_, source);
   }
 
+  /// @param unseen of the held-out tokens
   /// @return the rounded matrix in the model's own order; its packed form is left in `model`
-  at::Tensor round_matrix(size_t item, InputMoments moments, CompensatedModel& model) {
+  at::Tensor round_matrix(size_t item, InputMoments moments, const InputMoments& unseen, CompensatedModel& model) {
     const LinearPlan& linear = plan_.linears[item];
     const Feedback feedback = error_feedback(std::move(moments.second), linear.name, log_);
-    const at::Tensor target = without_drift(weights_.stored_weight(item), moments, feedback);
+    const at::Tensor weight = weights_.stored_weight(item);
+    at::Tensor change = wanted(weight, moments);
+    solve_rows(feedback, change);
+    const at::Tensor target = weight + change * share_of(change, weight, unseen);
     at::Tensor decoded;
     model.matrices[item] = pack_compensated(linear, target, feedback, weights_.quantizer(), &decoded);
     return undo_order(decoded, linear.order());
   }
 
-  /// The weights whose outputs, from the inputs that come, are nearest to what W gives from those that should come
-  /// (GPTAQ, arXiv 2504.02692), where they are added to the residual stream to what brings that to where it should be:
-  /// W + (W sum (x' - x) x^T + sum y x^T) H^-1.
-  static at::Tensor without_drift(const at::Tensor& weight, const InputMoments& moments, const Feedback& feedback) {
-    at::Tensor change = moments.owed.defined() ? moments.owed : at::zeros_like(weight);
-    add_product(change, 1.0F, weight, false, moments.drift, false);
-    solve_rows(feedback, change);
-    return weight + change;
+  /// W sum (x' - x) x^T + sum y x^T. Its product with H^-1 takes W to the weights whose outputs, from the inputs that
+  /// come, are nearest to what W gives from those that should come (GPTAQ, arXiv 2504.02692), with what the residual
+  /// stream lacks before the output is added to it.
+  static at::Tensor wanted(const at::Tensor& weight, const InputMoments& moments) {
+    at::Tensor sum = moments.owed.defined() ? moments.owed : at::zeros_like(weight);
+    add_product(sum, 1.0F, weight, false, moments.drift, false);
+    return sum;
+  }
+
+  /// How far, from 0 to 1, to go along `change` for the least squared output error on tokens that it was not fitted to:
+  /// the minimum of a parabola. With little text all of the change is worse than none
+  /// (bench/log/2026-11-22-error-compensation.md).
+  static double share_of(const at::Tensor& change, const at::Tensor& weight, const InputMoments& unseen) {
+    const at::Tensor upper = unseen.second.triu();
+    at::Tensor product = at::zeros_like(change);
+    add_product(product, 2.0F, change, false, upper, false);
+    product -= change * upper.diagonal();  // was added twice
+    const double square = (product * change).sum(at::kDouble).item<double>();
+    const double along = (wanted(weight, unseen) * change).sum(at::kDouble).item<double>();
+    return square > 0 ? std::clamp(along / square, 0.0, 1.0) : 0.0;
   }
 
   double heldout_kl(const std::vector<at::Tensor>& reference) {

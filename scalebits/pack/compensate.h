@@ -18,8 +18,8 @@ struct CompensatedModel {
 };
 
 /// @param weights  the dense model in the plan's order; its widths are not looked at
-/// @param roots    of the gradient part (root_token_weights)
-/// @param calib    gradient part: for the Hessians; held-out part: only measured
+/// @param calib    gradient part: for the Hessians; held-out part: for one number in each matrix, and measured
+/// @param roots    of the gradient part's sequences, then the held-out ones (root_token_weights)
 /// @param pass     memory limit of the activations; beyond it they go to its work directory
 /// @throws Error naming the layer whose inputs are not finite; Interrupted between layers
 CompensatedModel compensate(const QuantizedWeights& weights, const Plan& plan, const CalibSet& calib,

@@ -158,8 +158,13 @@ Frontier read_frontier(const std::filesystem::path& path) {
   return parse_frontier(read_text_file(path), path.string());
 }
 
-std::filesystem::path frontier_path(const std::filesystem::path& path) {
-  return std::filesystem::is_directory(path) ? path / "frontier.json" : path;
+std::filesystem::path plan_path(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) return path;
+  const auto frontier = path / "frontier.json", plan = path / "plan.json";
+  if (std::filesystem::exists(frontier)) return frontier;
+  if (std::filesystem::exists(plan)) return plan;
+  fail<InvalidArgument>("--plan", "{}: got a directory without a plan, expected plan.json or frontier.json in it.",
+                        path.string());
 }
 
 bool is_frontier(const std::filesystem::path& file) {

@@ -26,8 +26,9 @@ std::string frontier_to_json(const Frontier& frontier, const Json& extra = Json:
 Frontier parse_frontier(std::string_view text, const std::string& where);
 Frontier read_frontier(const std::filesystem::path& path);
 
-/// The frontier file meant by a path: `frontier.json` in it where it is a directory, else itself.
-std::filesystem::path frontier_path(const std::filesystem::path& path);
+/// The file meant by --plan: in a directory `frontier.json`, or else `plan.json`; else the path itself.
+/// @throws InvalidArgument for a directory with neither
+std::filesystem::path plan_path(const std::filesystem::path& path);
 /// Whether a file (a plan, a frontier) says that it is a frontier. @throws IoError, FormatError when it is not JSON
 bool is_frontier(const std::filesystem::path& file);
 

@@ -41,14 +41,14 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   // Column shares, before any gradient: a layer, its Hessians and one that is factored.
   const int64_t shares = 4 * (layer + hessians + largest);
   const int64_t searching = std::max(weights, shares) + params + references + streams;
-  // A layer, dense and rounded, a matrix with its target, decoded form and errors, Hessian and drift of each matrix
-  // that is rounded from the same inputs (q, k and v) and one Hessian that is factored; both models' activations. The
-  // guard does it while the search's model is there (groups, references), and keeps the best plan's matrices beside
-  // those that are made; its own references are a quarter (held-out text).
+  // A layer, dense and rounded, a matrix with its target, decoded form and errors, Hessians and drifts (of both parts
+  // of the text) of each matrix that is rounded from the same inputs (q, k and v) and one Hessian that is factored;
+  // both models' activations. The guard does it while the search's model is there (groups, references), and keeps the
+  // best plan's matrices beside those that are made; its own references are a quarter (held-out text).
   const int64_t roots = 4 * sequences * length * static_cast<int64_t>(layers.items.size());
   const int64_t compensating = packed_bytes == 0 ? 0
                                                  : 2 * packed_bytes + params + roots +
-                                                       4 * (2 * layer + 4 * widest + 2 * stage + 2 * largest) +
+                                                       4 * (2 * layer + 8 * widest + 4 * stage + 3 * largest) +
                                                        references + references / 4 + 2 * streams;
   return {kProgram + head + logits + microbatch + std::max(searching, compensating),
           4 * slice * length * c.d_model * c.n_layers};

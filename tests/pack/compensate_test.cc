@@ -5,6 +5,7 @@
 
 #include "scalebits/base/parallel.h"
 #include "scalebits/pack/pack.h"
+#include "scalebits/quantize/pack_linear.h"
 #include "tests/data.h"
 #include "tests/pack/random_plan.h"
 
@@ -51,7 +52,9 @@ class Compensated {
   }
   CompensatedModel run(const PassOptions& pass = {}) {
     const auto weights = rounded_alone();
-    return compensate(*weights, plan_, calib_, root_token_weights(*weights, calib_.gradient, pass), pass, silent_log());
+    std::vector<Sequence> all = calib_.gradient;
+    all.insert(all.end(), calib_.heldout.begin(), calib_.heldout.end());
+    return compensate(*weights, plan_, calib_, root_token_weights(*weights, all, pass), pass, silent_log());
   }
   /// From the logits of both, because a packed model's head has its own channel order.
   [[nodiscard]] double kl(const ModelWeights& weights) const {
@@ -134,6 +137,42 @@ TEST(Compensate, DoesNotDependOnThreadsOrOnWhereActivationsAreKept) {
                 std::ranges::equal(a.zeros, b.zeros))
         << i;
   }
+}
+
+/// At 8 bits but for the first `coarse` matrices, at 2: what the matrices after these do about it is all that matters.
+class Drift : public Compensated {
+ public:
+  explicit Drift(size_t coarse) : Compensated(test::demo_model(), BlockSpec{32, 128, 128}, 8, 512) {
+    for (size_t i = 0; i < coarse; ++i) std::fill(plan_.linears[i].bits.begin(), plan_.linears[i].bits.end(), 2);
+    model_ = run();
+  }
+  /// KL with the first n matrices as compensated, the others rounded for themselves.
+  [[nodiscard]] double kl_with(size_t n) const {
+    std::vector<PackedMatrix> matrices = model_.matrices;
+    const auto weights = rounded_alone();
+    for (size_t i = n; i < matrices.size(); ++i) {
+      const at::Tensor w = weights->stored_weight(i);
+      const std::span<const float> values(w.data_ptr<float>(), static_cast<size_t>(w.numel()));
+      matrices[i] = pack_linear(plan_.linears[i], values, group_quantizer("clip"));
+    }
+    const test::TempDir dir;
+    write_packed(checkpoint_, config_, plan_, matrices, Json::object(), dir.path(), silent_log());
+    return kl(*open_model(dir.path()));
+  }
+
+ private:
+  CompensatedModel model_;
+};
+
+TEST(Compensate, OutputsMakeUpForTheDriftOfTheirInputs) {
+  // q k v of layer 0 are coarse, and the residual stream at its o is that of full precision.
+  const Drift tested(3);
+  EXPECT_LT(tested.kl_with(4), 0.9 * tested.kl_with(3));
+}
+
+TEST(Compensate, LaterLayersMakeUpForTheResidualStream) {
+  const Drift tested(kProjCount);
+  EXPECT_LT(tested.kl_with(tested.plan_.linears.size()), 0.9 * tested.kl_with(kProjCount));
 }
 
 TEST(TokenWeights, AreTheSameForEveryPlanWithAMeanSquareOfOne) {

@@ -65,8 +65,13 @@ TEST(FrontierFile, IsFoundInItsDirectoryAndToldFromAPlan) {
   const TempDir dir;
   write_text_file(dir / "frontier.json", frontier_to_json(small_frontier()));
   write_text_file(dir / "plan.json", plan_to_json(small_frontier().plan));
-  EXPECT_EQ(frontier_path(dir.path()), dir / "frontier.json");
-  EXPECT_EQ(frontier_path(dir / "plan.json"), dir / "plan.json");
+  EXPECT_EQ(plan_path(dir.path()), dir / "frontier.json");
+  EXPECT_EQ(plan_path(dir / "plan.json"), dir / "plan.json");
+  const TempDir packed, empty;
+  write_text_file(packed / "plan.json", plan_to_json(small_frontier().plan));
+  EXPECT_EQ(plan_path(packed.path()), packed / "plan.json");
+  EXPECT_THAT(error_text<InvalidArgument>([&] { (void)plan_path(empty.path()); }),
+              HasSubstr("a directory without a plan"));
   EXPECT_TRUE(is_frontier(dir / "frontier.json"));
   EXPECT_FALSE(is_frontier(dir / "plan.json"));
   EXPECT_EQ(read_frontier(dir / "frontier.json").points.size(), 3U);
