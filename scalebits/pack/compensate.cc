@@ -107,7 +107,14 @@ class Compensation {
                                         const DecoderLayer& rounded, int64_t first, int64_t n) const {
     const auto tapped = [&](const DecoderLayer& layer, const at::Tensor& x) {
       LayerTaps taps;
-      (void)half(stage, layer, x, &taps);
+      if (stage.ends_half) {
+        (void)half(stage, layer, x, &taps);
+        return taps;
+      }
+      // Nothing but a norm lies before these.
+      const at::Tensor norm = stage.attention ? layer.attn_norm : layer.mlp_norm;
+      const at::Tensor input = rms_norm(x, norm, config_.norm_eps).squeeze(0);
+      for (const Proj p : stage.projections) taps[static_cast<size_t>(p)].x = input;
       return taps;
     };
     MomentSource source{.layer = l,
