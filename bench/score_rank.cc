@@ -57,6 +57,8 @@ class Ranking {
     for (size_t i = 0; i < widths.size(); ++i) weights_.set_bits(i, widths[i]);
     const PassResult scores =
         sensitivity_pass(weights_, sequences_, reference_, {}, static_cast<int64_t>(sequences_.size()));
+    const PassResult expected =
+        gradient_pass(weights_, sequences_, {}, {.loss = LossKind::kSampled, .full_precision = true});
     const double before = loss();
     for (const BlockRef& ref : draw_blocks(layers_, n_blocks)) {
       std::string line;
@@ -68,7 +70,8 @@ class Ranking {
       }
       weights_.set_bits(ref.item, widths[ref.item]);
       for (const auto& [name, score] : kScores) {
-        const UnitMoves m = block_moves(scores.linears[ref.item].blocks[static_cast<size_t>(ref.block)], score,
+        const PassResult& from = score == Score::kFisher ? expected : scores;  // as the search takes them
+        const UnitMoves m = block_moves(from.linears[ref.item].blocks[static_cast<size_t>(ref.block)], score,
                                         layers_.items[ref.item].grid, ref.block, bits);
         line += fmt::format(", \"{0}_gain\": {1}, \"{0}_harm\": {2}", name, m.gain_up, m.harm_down);
       }
