@@ -122,13 +122,13 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
-  search_.stats_fingerprint = hash_hex(
-      fmt::format("{} {} {} {}x{} g{} {} {} {} {}+{} {} ignore{} types{} vocab{}+{}", fingerprint_, calib.hash,
-                  floor_bits(layers_, budget_), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.score,
-                  // Without a reordering, the first sensitivities are already of errors after compensation.
-                  o_.reorder == "none", o_.loss, search_.slice, search_.fisher_slice,
-                  search_.method == Method::kThreshold ? "fp" : "floor", fmt::join(o_.ignore, "|"),
-                  fmt::join(o_.tensor_type, "|"), layers_.vocab.embed, layers_.vocab.head));
+  search_.stats_fingerprint = hash_hex(fmt::format(
+      "{} {} {} {}x{} g{} {} {} {} {}+{} {} ignore{} types{} vocab{}+{}", fingerprint_, calib.hash,
+      start_bits(layers_, budget_, search_.score), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.score,
+      // Without a reordering, the first sensitivities are already of errors after compensation.
+      o_.reorder == "none", o_.loss, search_.slice, search_.fisher_slice,
+      search_.method == Method::kThreshold ? "fp" : "start", fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"),
+      layers_.vocab.embed, layers_.vocab.head));
   const auto state = resume_state(fingerprint);
   if (search_.compensated) {
     search_.written_loss = [&](const FoldedOrder& order, const FusedOrder& fused, const Widths& widths) {

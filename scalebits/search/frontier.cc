@@ -47,7 +47,7 @@ class Walk {
       if (starts_afresh(k)) {
         const int64_t iteration = state_.iteration;
         static_cast<GreedyState&>(state_) =
-            greedy.begin(uniform_widths(layers_, floor_bits(layers_, options_.frontier[k])));
+            greedy.begin(uniform_widths(layers_, start_bits(layers_, options_.frontier[k], options_.score)));
         state_.iteration = state_.fresh_gradient = iteration;
       } else {
         greedy.go_on(state_);
@@ -71,10 +71,10 @@ class Walk {
   }
 
   /// Bits that are only spent never leave a block, and blocks that a lower floor left behind would be missed (11 % of
-  /// the KL at 3.69 bpw from 2 bits instead of 3): each floor is begun for itself, as by a search for that budget.
+  /// the KL at 3.69 bpw from 2 bits instead of 3): each start is begun for itself, as by a search for that budget.
   [[nodiscard]] bool starts_afresh(size_t k) const {
-    return options_.score == Score::kFisher &&
-           floor_bits(layers_, options_.frontier[k]) > floor_bits(layers_, options_.frontier[k - 1]);
+    return options_.score == Score::kFisher && start_bits(layers_, options_.frontier[k], options_.score) >
+                                                   start_bits(layers_, options_.frontier[k - 1], options_.score);
   }
 
   /// Moves of every block at the last finished point, on the gradient slice that comes next: its choices were not made

@@ -13,11 +13,6 @@
 namespace scalebits {
 namespace {
 
-/// Every free block at the widest width that fits everywhere.
-Widths floor_widths(const QuantizedLayers& layers, int64_t budget) {
-  return uniform_widths(layers, floor_bits(layers, budget));
-}
-
 Widths full_precision(const QuantizedLayers& layers) {
   Widths widths;
   for (const auto& item : layers.items) widths.emplace_back(static_cast<size_t>(item.grid.n_blocks()), uint8_t{0});
@@ -33,7 +28,9 @@ class Search {
         options_(options),
         log_(log),
         // Squared gradients of method threshold are taken at full precision.
-        start_(options.method == Method::kThreshold ? full_precision(layers) : floor_widths(layers, budget)),
+        start_(options.method == Method::kThreshold
+                   ? full_precision(layers)
+                   : uniform_widths(layers, start_bits(layers, budget, options.score))),
         model_(checkpoint, config, layers, quantizer, calib, options, start_, log) {}
 
   SearchResult run(const SearchState* resume, const std::function<void(const SearchState&)>& save) {
@@ -180,6 +177,11 @@ class Search {
 };
 
 }  // namespace
+
+int start_bits(const QuantizedLayers& layers, int64_t budget_bytes, Score score) {
+  const int floor = floor_bits(layers, budget_bytes);
+  return score == Score::kFisher && floor > 2 ? floor - 1 : floor;
+}
 
 SearchResult search_plan(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelConfig& config,
                          const QuantizedLayers& layers, const GroupQuantizer& quantizer, const CalibSet& calib,

@@ -33,19 +33,36 @@ TEST_F(ExpectedGains, NeverTakeABitAwayAndSpendTheBudget) {
   for (const double bpw : {3.6, 4.5, 5.9}) {
     const SearchResult result = run({.guard = false}, bpw);
     const int64_t budget = budget_from_bpw(layers_, bpw);
-    const int floor = floor_bits(layers_, budget);
+    const int least = start_bits(layers_, budget, Score::kFisher);
     for (const TraceEntry& entry : result.trace) {
       EXPECT_EQ(entry.moves_down, 0);
       EXPECT_GT(entry.moves_up, 0);
       EXPECT_TRUE(entry.accepted);
     }
     for (const auto& of_item : result.widths) {
-      for (const uint8_t bits : of_item) EXPECT_GE(bits, floor);
+      for (const uint8_t bits : of_item) EXPECT_GE(bits, least);
     }
     // The smallest blocks (of the right and bottom edges) have some 30 bytes a bit, less than 1 % of any budget here.
     EXPECT_LE(result.bytes, budget);
     EXPECT_GE(static_cast<double>(result.bytes), 0.99 * static_cast<double>(budget)) << bpw;
   }
+}
+
+TEST_F(ExpectedGains, BeginABitLowerButNotBelowTwo) {
+  for (int floor = 1; floor <= kMaxBits; ++floor) {
+    const int64_t budget = widths_bytes(layers_, uniform_widths(layers_, floor));
+    ASSERT_EQ(floor_bits(layers_, budget), floor);
+    EXPECT_EQ(start_bits(layers_, budget, Score::kExact), floor);
+    EXPECT_EQ(start_bits(layers_, budget, Score::kFisher), floor < 3 ? floor : floor - 1);
+  }
+  // And some blocks stay there.
+  const Widths uniform = uniform_widths(layers_, 4);
+  const int64_t budget = widths_bytes(layers_, uniform);
+  const SearchResult result =
+      run({.guard = false}, 8.0 * static_cast<double>(budget) / static_cast<double>(n_weights(layers_)));
+  int64_t below = 0;
+  for (const auto& of_item : result.widths) below += std::ranges::count(of_item, uint8_t{3});
+  EXPECT_GT(below, 0);
 }
 
 TEST_F(ExpectedGains, GiveTheSamePlanForAnyThreadsAndFromAnyState) {
@@ -108,19 +125,19 @@ TEST_F(ExpectedGains, GuardDoesNotWriteCompensationThatIsWorse) {
   for (const GuardPlan& plan : result.guard->plans) EXPECT_EQ(plan.written_loss, plan.heldout_loss);
 }
 
-TEST_F(ExpectedGains, AFrontierBeginsAgainAtEachFloor) {
+TEST_F(ExpectedGains, AFrontierBeginsAgainAtEachStart) {
   SearchOptions options{.guard = false};
   for (const double bpw : {3.9, 4.4, 5.2, 5.6}) options.frontier.push_back(budget_from_bpw(layers_, bpw));
   const SearchResult walk = run(options, 3.9);
   ASSERT_EQ(walk.frontier.size(), 4U);
   const Widths* before = nullptr;
-  int floor_before = 0;
+  int start_before = 0;
   for (const FrontierPoint& point : walk.frontier) {
-    const int floor = floor_bits(layers_, point.budget_bytes);
+    const int start = start_bits(layers_, point.budget_bytes, Score::kFisher);
     for (size_t i = 0; i < point.widths.size(); ++i) {
       for (size_t b = 0; b < point.widths[i].size(); ++b) {
-        EXPECT_GE(point.widths[i][b], floor);
-        if (floor == floor_before) {
+        EXPECT_GE(point.widths[i][b], start);
+        if (start == start_before) {
           EXPECT_GE(point.widths[i][b], (*before)[i][b]) << "took a bit away";
         }
       }
@@ -128,7 +145,7 @@ TEST_F(ExpectedGains, AFrontierBeginsAgainAtEachFloor) {
     EXPECT_LE(point.bytes, point.budget_bytes);
     EXPECT_GE(static_cast<double>(point.bytes), 0.99 * static_cast<double>(point.budget_bytes));
     before = &point.widths;
-    floor_before = floor;
+    start_before = start;
   }
 }
 
