@@ -31,11 +31,11 @@ BlockSpec parse_block(const std::string& text, int group_size) {
   return spec;
 }
 
-/// Whether a packed checkpoint may replace a directory: it holds one, which only this program writes.
+/// Whether a packed checkpoint may replace a directory: it holds one, of whatever version, which only this program
+/// writes.
 bool is_ours(const fs::path& dir) {
   try {
-    (void)read_packed_config(dir);
-    return true;
+    return read_hf_config(dir).quant_method == "scalebits";
   } catch (const Error&) {
     return false;
   }

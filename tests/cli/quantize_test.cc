@@ -259,6 +259,12 @@ TEST_F(Quantize, ADirectoryThatIsNotOursIsLeftAlone) {
 TEST_F(Quantize, ReplacesAModelOfItsOwn) {
   ASSERT_EQ(quantize("out", {"--method", "uniform"}).exit_code, 0);
   const std::string before = weights("out");
+  // Also one of another version, which this one cannot read.
+  std::string config = read_text_file(dir_ / "out/config.json");
+  const std::string version = "\"version\": 2";
+  ASSERT_NE(config.find(version), std::string::npos);
+  config.replace(config.find(version), version.size(), "\"version\": 1");
+  write_text_file(dir_ / "out/config.json", config);
   ASSERT_EQ(quantize("out", {"--method", "random"}).exit_code, 0);
   EXPECT_NE(before, weights("out"));
 }
