@@ -9,7 +9,7 @@
 
 namespace scalebits {
 
-/// Of models/demo-5m at 2.5 bpw: none 11 % more KL, 1 sweep 4 %, 3 sweeps 2 %, 15 sweeps the same
+/// Of models/demo-5m at 2.5 bpw: none 17 % more KL, 1 sweep 4 %, 3 sweeps 2 %, 15 sweeps the same
 /// (bench/log/2026-11-22-error-compensation.md).
 inline constexpr int kRefineSweeps = 6;
 
