@@ -35,7 +35,7 @@ BlockSpec parse_block(const std::string& text, int group_size) {
 /// writes.
 bool is_ours(const fs::path& dir) {
   try {
-    return read_hf_config(dir).quant_method == "scalebits";
+    return read_hf_config(dir).quant_method == kQuantMethod;
   } catch (const Error&) {
     return false;
   }

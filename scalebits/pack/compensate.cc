@@ -148,7 +148,7 @@ class Compensation {
   /// come, are nearest to what W gives from those that should come (GPTAQ, arXiv 2504.02692), with what the residual
   /// stream lacks before the output is added to it.
   static at::Tensor wanted(const at::Tensor& weight, const InputMoments& moments) {
-    at::Tensor sum = moments.owed.defined() ? moments.owed : at::zeros_like(weight);
+    at::Tensor sum = moments.owed.defined() ? moments.owed.clone() : at::zeros_like(weight);
     add_product(sum, 1.0F, weight, false, moments.drift, false);
     return sum;
   }
@@ -190,7 +190,7 @@ class Compensation {
   Log& log_;
   int64_t length_;
   RopeTable rope_;
-  ActivationStore states_, exact_states_;  ///< of the rounded and (gradient part alone) of the full-precision model
+  ActivationStore states_, exact_states_;  ///< of the rounded and of the full-precision model
 };
 
 }  // namespace
@@ -200,6 +200,7 @@ CompensatedModel compensate(const QuantizedWeights& weights, const Plan& plan, c
   SCALEBITS_CHECK(plan.linears.size() == weights.layers().items.size() && roots.size() == plan.linears.size());
   SCALEBITS_CHECK(weights.dtype() == at::kFloat);
   for (size_t i = 0; i < plan.linears.size(); ++i) {
+    SCALEBITS_CHECK(roots[i].size() == calib.gradient.size() + calib.heldout.size());
     SCALEBITS_CHECK(plan.linears[i].order() == weights.layers().items[i].order);
   }
   return Compensation(weights, plan, calib, roots, pass, log).run();

@@ -70,8 +70,8 @@ class Walk {
     save_();
   }
 
-  /// Bits that are only spent never leave a block, and blocks that a lower floor left behind would be missed (11 % of
-  /// the KL at 3.69 bpw from 2 bits instead of 3): each start is begun for itself, as by a search for that budget.
+  /// Bits that are only spent never leave a block, and blocks that a lower start widened for little would be missed:
+  /// each start is begun for itself, as by a search for that budget.
   [[nodiscard]] bool starts_afresh(size_t k) const {
     return options_.score == Score::kFisher && start_bits(layers_, options_.frontier[k], options_.score) >
                                                    start_bits(layers_, options_.frontier[k - 1], options_.score);

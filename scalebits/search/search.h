@@ -135,8 +135,8 @@ SearchResult search_plan(const std::shared_ptr<const Checkpoint>& checkpoint, co
                          const SearchState* resume = nullptr, const std::function<void(const SearchState&)>& save = {});
 
 /// The width that every free block has before the search for a budget. The widest that fits everywhere; by expected
-/// gains, where bits are only spent, one less so that blocks can stay below it, but not less than 2 for that: errors at
-/// 1 bit go along with the weights, which expected gains do not see (bench/log/2026-11-22-ablations.md).
+/// gains, where bits are only spent, one less so that blocks can stay below it, but not less than 2 for that: beginning
+/// at 1 bit takes twice the passes and gains nothing (bench/log/2026-11-22-ablations.md).
 int start_bits(const QuantizedLayers& layers, int64_t budget_bytes, Score score);
 
 /// Predicted gain of one more bit and harm of one bit less for a block.

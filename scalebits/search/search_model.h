@@ -31,10 +31,11 @@ class SearchModel {
   /// The same as divergence from the full-precision model, whatever the search follows.
   [[nodiscard]] double heldout_kl() const;
 
-  /// Gradient of the search's loss (method threshold: the cross-entropy; score fisher: that of drawn targets at full
-  /// precision) at the applied widths, on the sequences of slice `index`: a window over the gradient part that moves on
-  /// with the index. The first one in this channel order and the latest are kept and not computed again; valid until
-  /// the next call. Slice 0 in the stored channel order at the widths to start from is what --stats keeps.
+  /// Gradient of the search's loss at the applied widths (method threshold: of the cross-entropy; score fisher: of
+  /// drawn targets, at full precision, with the errors of the applied widths), on the sequences of slice `index`: a
+  /// window over the gradient part that moves on with the index. The first one in this channel order and the latest are
+  /// kept and not computed again; valid until the next call. Slice 0 in the stored channel order at the widths to start
+  /// from is what --stats keeps.
   const PassResult& gradient(int64_t index);
 
  private:
