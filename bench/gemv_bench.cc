@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Products of packed matrices with a few tokens, for every kernel table this machine runs: gemv/reference/4/1 is 4
-/// bits and one token. One thread. bytes_per_second counts the four packed streams, which is all a product reads of the
+/// Products of packed matrices with a few tokens in 8 bits, for every kernel table this machine runs: gemv/reference/4/1 is
+/// 4 bits and one token. One thread; `scalebits bench --kernel` measures with several, and mixed widths. bytes_per_second counts the four packed streams, which is all a product reads of the
 /// matrix; the case `read` streams the same memory and does nothing else, the most that any kernel could reach.
 #include <benchmark/benchmark.h>
 
 #include <string>
 
 #include "bench/random_weights.h"
-#include "scalebits/kernels/dispatch.h"
+#include "scalebits/kernels/products.h"
 
 namespace scalebits::bench {
 namespace {
@@ -22,11 +22,12 @@ void gemv(benchmark::State& state, const KernelTable& kernels) {
   const PanelOffsets panels = check_packed(view, "gemv_bench");
   const PackedPanels packed = packed_panels(view, panels);
   const auto n_tokens = static_cast<int32_t>(state.range(1));
-  const std::vector<float> x = random_weights(n_tokens * kCols);
-  std::vector<float> y(static_cast<size_t>(n_tokens * kRows));
+  Int8Activations x;
+  x.assign(random_weights(n_tokens * kCols), n_tokens, view.grid.spec().group_size, {});
+  std::vector<float> y(static_cast<size_t>(n_tokens * view.grid.spec().rows));
   for (auto _ : state) {
     for (int64_t panel = 0; panel < view.grid.row_blocks(); ++panel) {
-      kernels.gemv(packed, panel, x.data(), kCols, n_tokens, y.data(), kRows);
+      kernels.gemv_int8(packed, panel, x.sets()[0], y.data(), view.grid.spec().rows);
     }
     benchmark::DoNotOptimize(y.data());
     benchmark::ClobberMemory();
@@ -34,17 +35,10 @@ void gemv(benchmark::State& state, const KernelTable& kernels) {
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * matrix.total_bytes());
 }
 
-/// Sums all bytes as 64-bit words in four chains, so that the adder does not limit.
 void read(benchmark::State& state) {
-  const std::vector<uint64_t> words(static_cast<size_t>(kRows * kCols / 8), 1);
-  for (auto _ : state) {
-    uint64_t sums[4] = {};
-    for (size_t i = 0; i < words.size(); i += 4) {
-      for (size_t j = 0; j < 4; ++j) sums[j] += words[i + j];
-    }
-    benchmark::DoNotOptimize(sums);
-  }
-  state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * words.size() * sizeof(uint64_t)));
+  const std::vector<uint8_t> bytes(static_cast<size_t>(kRows * kCols), 1);
+  for (auto _ : state) benchmark::DoNotOptimize(active_kernels().read(bytes.data(), kRows * kCols));
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * kRows * kCols);
 }
 BENCHMARK(read)->Unit(benchmark::kMillisecond);
 

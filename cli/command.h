@@ -57,6 +57,7 @@ void print_line(fmt::format_string<Args...> text, Args&&... args) {
 /// "1,234,567"
 std::string grouped(int64_t number);
 
+void add_bench(CLI::App& app, Invocation& invocation);
 void add_eval(CLI::App& app, Invocation& invocation);
 void add_generate(CLI::App& app, Invocation& invocation);
 void add_tokenize(CLI::App& app, Invocation& invocation);

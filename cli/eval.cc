@@ -16,7 +16,7 @@ namespace scalebits::cli {
 namespace {
 
 struct EvalOptions {
-  std::string model, ref, text, protocol = "gptq", separator, dump_tokens, dtype = "f32";
+  std::string model, ref, text, protocol = "gptq", separator, dump_tokens, dtype = "f32", activations = "f32";
   int64_t seqlen = 0, windows = 0;
   uint64_t seed = 1;
 };
@@ -59,6 +59,12 @@ CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std:
       ->type_name("NAME")
       ->capture_default_str();
   command
+      ->add_option("--activations", o.activations,
+                   "Of packed layers: f32 (exact), or rounded to int8 as generation does, which is faster")
+      ->check(CLI::IsMember({"f32", "int8"}))
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
       ->add_option("--dump-tokens", o.dump_tokens,
                    "Write the windows' token ids: int32, little endian, SEQLEN for each "
                    "window")
@@ -66,11 +72,11 @@ CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std:
   return command;
 }
 
-std::unique_ptr<ModelWeights> open(const std::string& dir, const std::string& dtype) {
-  const at::ScalarType wanted = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  auto model = open_model(dir, wanted);
+std::unique_ptr<ModelWeights> open(const std::string& dir, const EvalOptions& o) {
+  const at::ScalarType wanted = o.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  auto model = open_model(dir, wanted, o.activations == "int8" ? Activations::kInt8 : Activations::kFloat);
   if (model->dtype() != wanted) {
-    fail<InvalidArgument>("--dtype", "got {}, expected f32: {} is packed, and packed models compute in f32.", dtype,
+    fail<InvalidArgument>("--dtype", "got {}, expected f32: {} is packed, and packed models compute in f32.", o.dtype,
                           dir);
   }
   return model;
@@ -154,8 +160,9 @@ void print_protocol(const WindowSet& set) {
 }
 
 /// What the records of both commands begin with.
-Json protocol_json(const WindowSet& set, double seconds) {
-  return {{"protocol", protocol_name(set.options.protocol)},
+Json protocol_json(const EvalOptions& o, const WindowSet& set, double seconds) {
+  return {{"activations", o.activations},
+          {"protocol", protocol_name(set.options.protocol)},
           {"seqlen", set.options.seqlen},
           {"stride", set.options.seqlen},
           {"bos", set.bos_policy},
@@ -175,7 +182,7 @@ double timed(Measure measure) {
 }
 
 Json run_ppl(const EvalOptions& o, Session& session) {
-  const auto model = open(o.model, o.dtype);
+  const auto model = open(o.model, o);
   const WindowSet set = prepare(o, *model, *model, session.log);
   print_protocol(set);
   Perplexity p;
@@ -183,14 +190,14 @@ Json run_ppl(const EvalOptions& o, Session& session) {
   print_line("nll           {:.5f} nats per token", p.nll);
   print_line("perplexity    {:.4f} +- {:.4f}", p.value, p.standard_error);
   print_line("speed         {:.0f} tokens/s", static_cast<double>(tokens_read(set)) / seconds);
-  Json json = protocol_json(set, seconds);
+  Json json = protocol_json(o, set, seconds);
   json.update({{"nll", p.nll}, {"perplexity", p.value}, {"perplexity_standard_error", p.standard_error}});
   return json;
 }
 
 Json run_kl(const EvalOptions& o, Session& session) {
-  const auto model = open(o.model, o.dtype);
-  const auto reference = open(o.ref, o.dtype);
+  const auto model = open(o.model, o);
+  const auto reference = open(o.ref, o);
   check_comparable(*model, *reference);
   const WindowSet set = prepare(o, *model, *reference, session.log);
   check_seqlen(set.options.seqlen, reference->config());
@@ -204,7 +211,7 @@ Json run_kl(const EvalOptions& o, Session& session) {
   print_line("perplexity    {:.4f} +- {:.4f}", d.model.value, d.model.standard_error);
   print_line("reference     {:.4f} +- {:.4f}", d.reference.value, d.reference.standard_error);
   print_line("speed         {:.0f} tokens/s through both models", static_cast<double>(tokens_read(set)) / seconds);
-  Json json = protocol_json(set, seconds);
+  Json json = protocol_json(o, set, seconds);
   json.update({{"kl_mean", d.mean},
                {"kl_standard_error", d.standard_error},
                {"kl_p90", d.p90},

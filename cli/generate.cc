@@ -31,7 +31,7 @@ const char* what_stopped(StopReason reason) {
 
 Json run(const GenerateFlags& flags, Session& session) {
   const std::string prompt = flags.prompt_file.empty() ? flags.prompt : read_text_file(flags.prompt_file);
-  const auto model = open_model(flags.model);
+  const auto model = open_for_generation(flags.model);
   const Tokenizer tokenizer(flags.model);
   const auto on_text = [](std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stdout);

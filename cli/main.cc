@@ -87,6 +87,7 @@ int main(int argc, char** argv) {
   add_inspect(app, invocation);
   add_verify(app, invocation);
   add_export(app, invocation);
+  add_bench(app, invocation);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

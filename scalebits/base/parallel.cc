@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <limits>
@@ -26,17 +27,37 @@ int available_cores() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+/// How long a waiting thread looks for news before it sleeps.
+constexpr std::chrono::microseconds kSpin{100};
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// Whether done() became true within kSpin.
+template <class Done>
+bool spin_until(const Done& done) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (done()) return true;
+      pause_briefly();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return done();
+}
+
 class Pool {
  public:
   explicit Pool(int n, std::function<void()> hook) : hook_(std::move(hook)) {
     for (int i = 1; i < n; ++i) threads_.emplace_back([this] { work(); });
   }
   ~Pool() {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    wake_.notify_all();
+    stop_ = true;
+    ++generation_;
+    wake_sleepers();
     for (auto& thread : threads_) thread.join();
   }
   Pool(const Pool&) = delete;
@@ -44,21 +65,23 @@ class Pool {
 
   [[nodiscard]] int size() const { return static_cast<int>(threads_.size()) + 1; }
 
-  void run(int64_t n, const std::function<void(int64_t)>& task) {
-    {
-      const std::lock_guard lock(mutex_);
-      task_ = &task;
-      total_ = n;
-      next_ = 0;
-      failed_index_ = std::numeric_limits<int64_t>::max();
-      failure_ = nullptr;
-      busy_ = static_cast<int>(threads_.size());
-      ++generation_;
-    }
-    wake_.notify_all();
+  void run(int64_t n, IndexTask task) {
+    task_ = &task;
+    total_ = n;
+    next_ = 0;
+    failed_index_ = std::numeric_limits<int64_t>::max();
+    failure_ = nullptr;
+    busy_ = static_cast<int>(threads_.size());
+    ++generation_;  // workers read the above after they have seen this
+    wake_sleepers();
     drain();
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return busy_ == 0; });
+    const auto all_done = [this] { return busy_ == 0; };
+    if (!spin_until(all_done)) {
+      std::unique_lock lock(mutex_);
+      ++sleepers_;
+      news_.wait(lock, all_done);
+      --sleepers_;
+    }
     if (failure_) std::rethrow_exception(failure_);
   }
 
@@ -67,16 +90,26 @@ class Pool {
     if (hook_) hook_();
     uint64_t seen = 0;
     for (;;) {
-      {
+      const auto called = [&] { return generation_ != seen; };
+      if (!spin_until(called)) {
         std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
-        if (stop_) return;
-        seen = generation_;
+        ++sleepers_;
+        news_.wait(lock, called);
+        --sleepers_;
       }
+      if (stop_) return;
+      seen = generation_;
       drain();
-      const std::lock_guard lock(mutex_);
-      if (--busy_ == 0) done_.notify_one();
+      if (--busy_ == 0) wake_sleepers();
     }
+  }
+
+  /// After a change of what sleepers wait for. One who counts itself among them looks once more before it sleeps, with
+  /// the mutex held, so it either sees the change or is seen here.
+  void wake_sleepers() {
+    if (sleepers_ == 0) return;
+    { const std::lock_guard lock(mutex_); }
+    news_.notify_all();
   }
 
   void drain() {
@@ -98,15 +131,16 @@ class Pool {
   std::function<void()> hook_;
   std::vector<std::thread> threads_;
   std::mutex mutex_;
-  std::condition_variable wake_, done_;
-  const std::function<void(int64_t)>* task_ = nullptr;
+  std::condition_variable news_;
+  std::atomic<int> sleepers_{0};
+  const IndexTask* task_ = nullptr;
   int64_t total_ = 0;
   std::atomic<int64_t> next_{0};
   int64_t failed_index_ = 0;
   std::exception_ptr failure_;
-  int busy_ = 0;
-  uint64_t generation_ = 0;
-  bool stop_ = false;
+  std::atomic<int> busy_{0};
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<bool> stop_{false};
 };
 
 std::mutex g_mutex;  // guards the three below; held for a whole parallel_for of an outside thread
@@ -136,7 +170,7 @@ void set_thread_start_hook(std::function<void()> hook) {
   g_pool.reset();
 }
 
-void parallel_for(int64_t n, const std::function<void(int64_t)>& task) {
+void parallel_for(int64_t n, IndexTask task) {
   if (n <= 0) return;
   if (t_inside) {
     for (int64_t i = 0; i < n; ++i) task(i);

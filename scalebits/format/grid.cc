@@ -29,8 +29,9 @@ BlockGrid::BlockGrid(int64_t out_features, int64_t in_features, BlockSpec spec)
   if (spec.rows < 1 || spec.rows % kTileRows != 0) {
     fail<InvalidArgument>("grid", "block rows: got {}, expected a positive multiple of {}", spec.rows, kTileRows);
   }
-  if (spec.group_size < 1 || spec.group_size % kTileCols != 0) {
-    fail<InvalidArgument>("grid", "group size: got {}, expected a positive multiple of {}", spec.group_size, kTileCols);
+  if (spec.group_size < 1 || spec.group_size % kTileCols != 0 || spec.group_size > kMaxGroupSize) {
+    fail<InvalidArgument>("grid", "group size: got {}, expected a positive multiple of {} up to {}", spec.group_size,
+                          kTileCols, kMaxGroupSize);
   }
   if (spec.cols < 1 || spec.cols % spec.group_size != 0) {
     fail<InvalidArgument>("grid", "block columns: got {}, expected a positive multiple of the group size {}", spec.cols,

@@ -12,6 +12,9 @@ inline constexpr int kMaxBits = 8;
 inline constexpr int kTileRows = 16;
 inline constexpr int kTileCols = 4;
 
+/// Integer sums of a group, codes of 8 bits times activations of 8 bits, stay below 2^30.
+inline constexpr int kMaxGroupSize = 16384;
+
 /// Bits of the zero-point field of a group whose codes have `bits` bits: half steps up to 7 bits, whole steps at 8.
 /// Half steps, because the best uniform quantizer of a symmetric distribution has its zero between two codes.
 constexpr int zero_bits(int bits) { return bits < 8 ? bits + 1 : 8; }

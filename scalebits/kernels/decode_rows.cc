@@ -4,7 +4,7 @@
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/parallel.h"
-#include "scalebits/kernels/dispatch.h"
+#include "scalebits/kernels/products.h"
 
 namespace scalebits {
 

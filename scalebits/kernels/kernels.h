@@ -7,7 +7,11 @@
 
 namespace scalebits {
 
+/// Tokens that a kernel multiplies at once.
 inline constexpr int kMaxGemvTokens = 8;
+/// Keys that lie side by side in a key cache, and query rows that `attend` takes at once.
+inline constexpr int kKeyTile = 16;
+inline constexpr int kMaxQueryRows = 8;
 
 /// A packed matrix as the kernels see it (docs/format.md); every length was checked by check_packed.
 struct PackedPanels {
@@ -22,31 +26,95 @@ struct PackedPanels {
   const int64_t* zero_offset;
 };
 
+/// Activations of 1..kMaxGemvTokens tokens in stored column order, interleaved by token; 0 beyond in_features.
+struct FloatTokens {
+  const float* values;  ///< [in_features rounded up to 4][n_tokens]
+  int32_t n_tokens;
+};
+
+/// The same in 8 bits: x = scale * value, |value| <= 127, one scale for a token's columns of one group.
+struct Int8Tokens {
+  const int8_t* values;  ///< [ceil(in_features / 4)][n_tokens][4]
+  const float* scales;   ///< [groups][n_tokens]
+  const float* sums;     ///< [groups][n_tokens], of the values of a group
+  int32_t n_tokens;
+};
+
+/// Query rows that see the same keys and values; of one KV head, in general several query heads and tokens.
+struct AttentionRows {
+  const float* q;         ///< [n_rows, head_dim], times 1 / sqrt(head_dim)
+  const int64_t* n_keys;  ///< [n_rows], how many keys a row sees, >= 1
+  const uint16_t* k;      ///< f16 [ceil(keys / kKeyTile)][head_dim][kKeyTile]; beyond a row's keys: not used, any value
+  const uint16_t* v;      ///< f16 [keys][head_dim]
+  int32_t n_rows;         ///< 1..kMaxQueryRows
+  int32_t head_dim;       ///< a multiple of 2
+};
+
 struct KernelTable {
   const char* name;  ///< as in SCALEBITS_ISA
-  bool (*available)() noexcept;
 
   /// y[t, r] = sum over columns c of x[t, c] * w[r, c] for the rows r of one panel.
   ///
-  /// @param x  [n_tokens, in_features] f32, rows x_stride apart; nothing beyond in_features is read
-  /// @param y  [n_tokens, out_features] f32, rows y_stride apart; only the panel's rows are written, and overwritten
-  /// @param n_tokens  1..kMaxGemvTokens
+  /// @param y  [n_tokens, y_stride] f32, overwritten; y_stride >= the panel's rows rounded up to 16, padding rows get 0
   ///
-  /// Order of summation: each table's own, but a sum of the in_features products in f32, each product rounded once, and
-  /// the same for a row whatever the number of tokens and threads. Hence two tables, and the exact value, differ by at
-  /// most gamma(n) * sum_c |x[t, c] * w[r, c]|, gamma(n) = n * u / (1 - n * u), n = in_features, u = 2^-24 (Higham
-  /// 2002, section 3.1). The reference adds columns from left to right.
-  void (*gemv)(const PackedPanels& w, int64_t panel, const float* x, int64_t x_stride, int32_t n_tokens, float* y,
-               int64_t y_stride) noexcept;
+  /// Order of summation: each table's own, but the same for a row whatever the number of tokens and threads, and each
+  /// product goes through at most three roundings before the in_features - 1 of the sum. Hence two tables, and the
+  /// exact value, differ by at most gamma(n) * sum_c |x[t, c] * w[r, c]|, gamma(n) = n * u / (1 - n * u), n =
+  /// in_features + 2, u = 2^-24 (Higham 2002, section 3.1). The reference adds columns from left to right.
+  void (*gemv)(const PackedPanels& w, int64_t panel, const FloatTokens& x, float* y, int64_t y_stride) noexcept;
+
+  /// The same for activations in 8 bits. Every table gives the same floats, by definition:
+  ///
+  ///     y = 0; for each group g of columns, left to right:
+  ///       dot = sum of value[t, c] * code[r, c]                                  (an integer below 2^30, then as f32)
+  ///       y = fma(fma(-zero[r, g], sum[g, t], dot), scale[r, g] * scale[g, t], y)
+  void (*gemv_int8)(const PackedPanels& w, int64_t panel, const Int8Tokens& x, float* y, int64_t y_stride) noexcept;
+
+  /// gemv_int8 for several sets of tokens; codes are unpacked once for all of them.
+  /// @param y  the results of set i begin at y + i * kMaxGemvTokens * y_stride: every set but the last is full
+  void (*gemm_int8)(const PackedPanels& w, int64_t panel, const Int8Tokens* x, int64_t n_sets, float* y,
+                    int64_t y_stride) noexcept;
 
   /// The exact weights of one panel.
   /// @param out  [rows of the panel, in_features] f32, rows `stride` >= in_features apart
   void (*decode_panel)(const PackedPanels& w, int64_t panel, float* out, int64_t stride) noexcept;
+
+  /// y[t, r] = sum over c of x[t, c] * w[r, c] for rows of a dense matrix in bf16.
+  /// @param w  [n_rows, n_cols], contiguous; @param x  [n_tokens, n_cols] f32; @param y  [n_tokens, y_stride]
+  /// Bound as for gemv, n = n_cols.
+  void (*gemv_bf16)(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x, int32_t n_tokens, float* y,
+                    int64_t y_stride) noexcept;
+
+  /// out[i] = sum over keys of softmax(q[i] . k) * v, in one pass with a running maximum (online softmax; Milakov and
+  /// Gimelshein, arXiv 1805.02867). A row's result does not depend on which rows it is computed with.
+  /// @param out  [n_rows, head_dim] f32
+  void (*attend)(const AttentionRows& rows, float* out) noexcept;
+
+  /// One group of activations in 8 bits: with m the greatest magnitude, values[i] = the integer nearest to
+  /// x[i] * (127 / m), ties to even, and the scale m / 127. Every table gives the same. Where m <= 2^-100 all values
+  /// are 0; where something is not finite they are too, and the scale is NaN.
+  /// @param x  [n], n a multiple of 4; @param values  [n]; @param sum  of the values; @return the scale
+  float (*quantize_group)(const float* x, int64_t n, int8_t* values, float* sum) noexcept;
+
+  /// gate[i] = gate[i] / (1 + e^-gate[i]) * up[i]
+  void (*swiglu)(float* gate, const float* up, int64_t n) noexcept;
+
+  /// Sum of the bytes as 64-bit words: reads memory and does nothing else. @param n_bytes  a multiple of 512
+  uint64_t (*read)(const uint8_t* from, int64_t n_bytes) noexcept;
 };
 
 namespace reference {
 /// Portable and plain: what the other tables are tested against.
 extern const KernelTable kTable;
 }  // namespace reference
+
+#if defined(__x86_64__)
+namespace avx512 {
+extern const KernelTable kTable;  ///< F, BW, VL, VBMI, VNNI
+}
+namespace avx2 {
+extern const KernelTable kTable;  ///< AVX2, FMA, F16C
+}
+#endif
 
 }  // namespace scalebits

@@ -35,24 +35,34 @@ class DenseLinear final : public Linear {
   [[nodiscard]] int64_t in_features() const override { return weight_.size(1); }
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, LinearTap* tap) const override;
   [[nodiscard]] const at::Tensor& weight() const { return weight_; }
+  [[nodiscard]] const at::Tensor& bias() const { return bias_; }
 
  private:
   at::Tensor weight_, bias_;
 };
 
-/// Runs on the packed bytes in place: few tokens through the gemv kernels, many by decoding one row panel at a time.
-/// Inference only; f32 activations.
+/// What products with packed weights take of the activations: themselves, or 8 bits (kernels/int8_activations.h), which
+/// is several times faster and what generation uses.
+enum class Activations { kFloat, kInt8 };
+
+/// Runs on the packed bytes in place. Inference only; f32 in and out.
 class PackedLinear final : public Linear {
  public:
   /// @param owner keeps the bytes behind `view` alive
   /// @param order of its own in which the matrix is stored, checked; empty = as stored
   PackedLinear(PackedView view, at::Tensor bias, std::shared_ptr<const void> owner, const std::string& name,
-               RowColOrder order = {});
+               RowColOrder order = {}, Activations activations = Activations::kFloat);
   [[nodiscard]] int64_t out_features() const override { return view_.grid.out_features(); }
   [[nodiscard]] int64_t in_features() const override { return view_.grid.in_features(); }
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, LinearTap* tap) const override;
   /// The exact weights of some rows, [rows.size(), in_features] f32. @param rows each in 0..out_features - 1
   [[nodiscard]] at::Tensor decoded(std::span<const int32_t> rows) const;
+  void decode_into(std::span<const int32_t> rows, std::span<float> out) const;
+  [[nodiscard]] const PackedView& view() const { return view_; }
+  [[nodiscard]] const PanelOffsets& panels() const { return panels_; }
+  [[nodiscard]] const at::Tensor& bias() const { return bias_; }
+  [[nodiscard]] const RowColOrder& order() const { return order_; }
+  [[nodiscard]] Activations activations() const { return activations_; }
 
  private:
   PackedView view_;
@@ -60,6 +70,7 @@ class PackedLinear final : public Linear {
   at::Tensor bias_;
   std::shared_ptr<const void> owner_;
   RowColOrder order_;
+  Activations activations_;
 };
 
 }  // namespace scalebits

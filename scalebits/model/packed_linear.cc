@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
+
 #include "scalebits/base/errors.h"
-#include "scalebits/kernels/dispatch.h"
+#include "scalebits/kernels/products.h"
 #include "scalebits/model/gemm.h"
 #include "scalebits/model/linear.h"
 
 namespace scalebits {
-namespace {
-/// Up to here the gemv kernels win; above, decoding each panel once pays for itself.
-constexpr int64_t kGemvTokens = 8;
-}  // namespace
-
 PackedLinear::PackedLinear(PackedView view, at::Tensor bias, std::shared_ptr<const void> owner, const std::string& name,
-                           RowColOrder order)
+                           RowColOrder order, Activations activations)
     : view_(view),
       panels_(check_packed(view, name.c_str())),
       bias_(std::move(bias)),
       owner_(std::move(owner)),
-      order_(std::move(order)) {}
+      order_(std::move(order)),
+      activations_(activations) {}
 
 at::Tensor PackedLinear::forward(const at::Tensor& x, LinearTap* tap) const {
   SCALEBITS_CHECK(tap == nullptr && x.scalar_type() == at::kFloat && x.size(-1) == in_features());
@@ -24,22 +22,31 @@ at::Tensor PackedLinear::forward(const at::Tensor& x, LinearTap* tap) const {
   const int64_t n = out_features(), k = in_features(), tokens = xc.numel() / k;
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = n;
-  const PackedOrder order{order_.rows, order_.cols};
   at::Tensor y = at::empty(shape, x.options());
-  if (tokens <= kGemvTokens) {
-    gemv_packed(view_, panels_, {xc.data_ptr<float>(), static_cast<size_t>(tokens * k)}, tokens,
-                {y.data_ptr<float>(), static_cast<size_t>(tokens * n)}, order);
+  const std::span<const float> from(xc.data_ptr<float>(), static_cast<size_t>(tokens * k));
+  const std::span<float> to(y.data_ptr<float>(), static_cast<size_t>(tokens * n));
+  if (activations_ == Activations::kInt8) {
+    Int8Activations rounded;
+    rounded.assign(from, tokens, view_.grid.spec().group_size, order_.cols);
+    const std::array<Int8Product, 1> product = {{{&view_, &panels_, &rounded, to, order_.rows}}};
+    multiply_int8(product);
+  } else if (tokens <= kMaxGemvTokens) {
+    gemv_packed(view_, panels_, from, tokens, to, {order_.rows, order_.cols});
   } else {
     at::Tensor w = at::empty({n, k}, x.options());
-    decode_packed(view_, panels_, {w.data_ptr<float>(), static_cast<size_t>(n * k)}, order);
+    decode_packed(view_, panels_, {w.data_ptr<float>(), static_cast<size_t>(n * k)}, {order_.rows, order_.cols});
     y = matmul_nt(xc, w);
   }
   return bias_.defined() ? y + bias_ : y;
 }
 
+void PackedLinear::decode_into(std::span<const int32_t> rows, std::span<float> out) const {
+  decode_rows(view_, panels_, rows, out);
+}
+
 at::Tensor PackedLinear::decoded(std::span<const int32_t> rows) const {
   at::Tensor w = at::empty({static_cast<int64_t>(rows.size()), in_features()}, at::kFloat);
-  decode_rows(view_, panels_, rows, {w.data_ptr<float>(), static_cast<size_t>(w.numel())});
+  decode_into(rows, {w.data_ptr<float>(), static_cast<size_t>(w.numel())});
   return w;
 }
 

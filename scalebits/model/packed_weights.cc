@@ -19,8 +19,11 @@ std::span<const uint8_t> stream(const Checkpoint& checkpoint, const std::string&
 
 }  // namespace
 
-PackedWeights::PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed)
-    : ModelWeights(std::move(checkpoint), std::move(config), at::kFloat, {}), packed_(std::move(packed)) {}
+PackedWeights::PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed,
+                             Activations activations)
+    : ModelWeights(std::move(checkpoint), std::move(config), at::kFloat, {}),
+      packed_(std::move(packed)),
+      activations_(activations) {}
 
 bool PackedWeights::is_packed(const std::string& name) const { return checkpoint().contains(name + ".codes"); }
 bool PackedWeights::is_packed(int64_t layer, Proj p) const { return is_packed(linear_name(layer, p)); }
@@ -69,7 +72,8 @@ std::shared_ptr<const Linear> PackedWeights::linear(int64_t layer, Proj p) const
   const std::string name = linear_name(layer, p);
   const at::Tensor bias = load_bias(layer, p);
   if (is_packed(layer, p)) {
-    return std::make_shared<PackedLinear>(view(layer, p), bias, shared_checkpoint(), name, order(layer, p));
+    return std::make_shared<PackedLinear>(view(layer, p), bias, shared_checkpoint(), name, order(layer, p),
+                                          activations_);
   }
   const LinearShape shape = linear_shape(config(), p);
   return std::make_shared<DenseLinear>(load(name + ".weight", {shape.out_features, shape.in_features}), bias);
@@ -77,7 +81,8 @@ std::shared_ptr<const Linear> PackedWeights::linear(int64_t layer, Proj p) const
 
 std::shared_ptr<const PackedLinear> PackedWeights::packed_vocab(const char* name) const {
   if (!is_packed(name)) return nullptr;
-  return std::make_shared<PackedLinear>(vocab_view(name), at::Tensor(), shared_checkpoint(), name);
+  return std::make_shared<PackedLinear>(vocab_view(name), at::Tensor(), shared_checkpoint(), name, RowColOrder{},
+                                        activations_);
 }
 
 }  // namespace scalebits

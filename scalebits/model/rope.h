@@ -16,6 +16,9 @@ class RopeTable {
 
   /// Rotates channel pairs (i, i + head_dim / 2). @param x [B, heads, T, head_dim], first token at `position`
   [[nodiscard]] at::Tensor apply(const at::Tensor& x, int64_t position) const;
+  /// Of one position, [head_dim].
+  [[nodiscard]] const float* cos_of(int64_t position) const { return cos_.data_ptr<float>() + position * cos_.size(1); }
+  [[nodiscard]] const float* sin_of(int64_t position) const { return sin_.data_ptr<float>() + position * sin_.size(1); }
   [[nodiscard]] int64_t positions() const { return cos_.defined() ? cos_.size(0) : 0; }
 
  private:

@@ -42,6 +42,16 @@ at::Tensor ModelWeights::load(const std::string& name, std::vector<int64_t> shap
   return tensor;
 }
 
+at::Tensor ModelWeights::mapped(const std::string& name, std::vector<int64_t> shape, at::ScalarType dtype) const {
+  const TensorView& stored = checkpoint_->get(name, shape);
+  const bool same =
+      (stored.dtype == DType::kBF16 && dtype == at::kBFloat16) || (stored.dtype == DType::kF32 && dtype == at::kFloat);
+  if (!same || reinterpret_cast<uintptr_t>(stored.bytes.data()) % 4 != 0) return {};
+  const auto owner = checkpoint_;
+  return at::from_blob(
+      const_cast<std::byte*>(stored.bytes.data()), shape, [owner](void*) {}, at::TensorOptions(dtype));
+}
+
 at::Tensor ModelWeights::load_bias(int64_t layer, Proj p) const {
   const LinearShape shape = linear_shape(config_, p);
   if (!shape.bias) return {};
@@ -69,26 +79,35 @@ const ModelWeights::PackedVocab& ModelWeights::vocab() const {
   return vocab_;
 }
 
-at::Tensor ModelWeights::embed(std::span<const TokenId> ids) const {
+void ModelWeights::embed_into(std::span<const TokenId> ids, std::span<float> out) const {
+  const int64_t d = config_.d_model;
+  SCALEBITS_CHECK(out.size() == ids.size() * static_cast<size_t>(d));
   for (const TokenId id : ids) {
     if (id < 0 || id >= config_.vocab_size) {
       fail<InvalidArgument>("embed", "token id: got {}, expected 0..{}. Do tokenizer and model belong together?", id,
                             config_.vocab_size - 1);
     }
   }
-  if (vocab().embed) return vocab().embed->decoded(ids).unsqueeze(0).to(dtype_);
-  const int64_t d = config_.d_model;
+  if (vocab().embed) return vocab().embed->decode_into(ids, out);
   const std::vector<int64_t> shape = {config_.vocab_size, d};
   const TensorView& table = checkpoint_->get(kEmbedName, shape);
   const auto row_bytes = static_cast<size_t>(d * dtype_bytes(table.dtype));
-  at::Tensor x = at::empty({1, static_cast<int64_t>(ids.size()), d}, at::kFloat);
   for (size_t t = 0; t < ids.size(); ++t) {
     TensorView row = table;
     row.shape = {d};
     row.bytes = table.bytes.subspan(static_cast<size_t>(ids[t]) * row_bytes, row_bytes);
-    read_floats(row, {x.data_ptr<float>() + static_cast<int64_t>(t) * d, static_cast<size_t>(d)});
+    const std::span<float> to = out.subspan(t * static_cast<size_t>(d), static_cast<size_t>(d));
+    read_floats(row, to);
+    if (residual_.empty()) continue;
+    const std::vector<float> stored(to.begin(), to.end());
+    for (size_t c = 0; c < to.size(); ++c) to[c] = stored[static_cast<size_t>(residual_[c])];
   }
-  return permute_dim(x, 2, residual_).to(dtype_);
+}
+
+at::Tensor ModelWeights::embed(std::span<const TokenId> ids) const {
+  at::Tensor x = at::empty({1, static_cast<int64_t>(ids.size()), config_.d_model}, at::kFloat);
+  embed_into(ids, {x.data_ptr<float>(), static_cast<size_t>(x.numel())});
+  return x.to(dtype_);
 }
 
 at::Tensor ModelWeights::final_hidden(const at::Tensor& x) const {
@@ -114,10 +133,19 @@ const at::Tensor& ModelWeights::head() const {
   return head_;
 }
 
+std::shared_ptr<const Linear> ModelWeights::head_linear() const {
+  SCALEBITS_CHECK(residual_.empty());
+  if (vocab().head) return vocab().head;
+  const char* name = config_.tied_embeddings ? kEmbedName : kHeadName;
+  const at::Tensor stored = mapped(name, {config_.vocab_size, config_.d_model}, at::kBFloat16);
+  return std::make_shared<DenseLinear>(stored.defined() ? stored : head());
+}
+
 at::Tensor ModelWeights::logits(const at::Tensor& hidden) const {
   const int64_t rows = hidden.numel() / config_.d_model;
   // Hidden states are in the checkpoint's own channel order, and so is a packed head unless an order is folded in here.
-  if (vocab().head && residual_.empty() && rows <= kMaxGemvTokens) {
+  const bool few = rows <= kMaxGemvTokens || (vocab().head && vocab().head->activations() == Activations::kInt8);
+  if (vocab().head && residual_.empty() && few) {
     return vocab().head->forward(hidden.to(at::kFloat), nullptr);
   }
   return matmul_nt(hidden.to(dtype_), head()).to(at::kFloat);
@@ -157,32 +185,25 @@ at::Tensor DenseWeights::vocab_weight(const std::string& name) const {
   return weight;
 }
 
-at::Tensor DenseWeights::mapped_weight(int64_t layer, Proj p) const {
-  const LinearShape shape = linear_shape(config(), p);
-  const std::vector<int64_t> sizes = {shape.out_features, shape.in_features};
-  const TensorView& stored = checkpoint().get(linear_name(layer, p) + ".weight", sizes);
-  const bool same = (stored.dtype == DType::kBF16 && dtype() == at::kBFloat16) ||
-                    (stored.dtype == DType::kF32 && dtype() == at::kFloat);
-  const RowColOrder perm = folded_order(config(), order_, layer, p);
-  const auto address = reinterpret_cast<uintptr_t>(stored.bytes.data());
-  if (!same || !perm.rows.empty() || !perm.cols.empty() || address % 4 != 0) return {};
-  const auto owner = shared_checkpoint();
-  return at::from_blob(
-      const_cast<std::byte*>(stored.bytes.data()), sizes, [owner](void*) {}, at::TensorOptions(dtype()));
-}
-
 std::shared_ptr<const Linear> DenseWeights::linear(int64_t layer, Proj p) const {
   const at::Tensor b = bias(layer, p);
-  at::Tensor w = kept() ? mapped_weight(layer, p) : at::Tensor();
+  const LinearShape shape = linear_shape(config(), p);
+  const RowColOrder perm = folded_order(config(), order_, layer, p);
+  at::Tensor w;
+  if (kept() && perm.rows.empty() && perm.cols.empty()) {
+    w = mapped(linear_name(layer, p) + ".weight", {shape.out_features, shape.in_features}, dtype());
+  }
   if (!w.defined()) w = weight(layer, p).to(dtype());
   return std::make_shared<DenseLinear>(w, b.defined() ? b.to(dtype()) : b);
 }
 
-std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype) {
+std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype,
+                                         Activations activations) {
   ModelConfig config = read_hf_config(dir);
   if (config.quant_method.empty()) return open_dense_model(dir, dtype);
   PackedConfig packed = read_packed_config(dir);
-  return std::make_unique<PackedWeights>(std::make_shared<Checkpoint>(dir), std::move(config), std::move(packed));
+  return std::make_unique<PackedWeights>(std::make_shared<Checkpoint>(dir), std::move(config), std::move(packed),
+                                         activations);
 }
 
 std::unique_ptr<DenseWeights> open_dense_model(const std::filesystem::path& dir, at::ScalarType dtype) {

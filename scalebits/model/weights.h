@@ -35,6 +35,8 @@ class ModelWeights {
   void keep_layers() { kept_.resize(static_cast<size_t>(config_.n_layers)); }
   /// [1, T, d_model] in the compute dtype. @throws InvalidArgument for an id outside the vocabulary
   [[nodiscard]] at::Tensor embed(std::span<const TokenId> ids) const;
+  /// The same in f32 without a tensor of its own. @param out [ids.size(), d_model]
+  void embed_into(std::span<const TokenId> ids, std::span<float> out) const;
   /// Final norm of x [..., d_model], f32, in the channel order that head() reads.
   [[nodiscard]] at::Tensor final_hidden(const at::Tensor& x) const;
   /// Logits of final hidden states [..., d_model] -> [..., vocab_size], f32. A packed head is multiplied in place for a
@@ -42,6 +44,10 @@ class ModelWeights {
   [[nodiscard]] at::Tensor logits(const at::Tensor& hidden) const;
   /// Logits of the full-precision model for its own final hidden states: what this model is compared with.
   [[nodiscard]] virtual at::Tensor reference_logits(const at::Tensor& hidden) const { return logits(hidden); }
+  [[nodiscard]] const at::Tensor& final_norm() const { return final_norm_; }
+  /// What logits() multiplies for one token: a linear layer over the packed head, or over the stored bytes of a bf16
+  /// one, or over head(). Only where no order of the residual channels is folded in.
+  [[nodiscard]] std::shared_ptr<const Linear> head_linear() const;
   /// [vocab_size, d_model] in the compute dtype, decoded where it is packed; loaded at the first call and kept.
   [[nodiscard]] const at::Tensor& head() const;
 
@@ -53,6 +59,9 @@ class ModelWeights {
   /// f32 copy of a stored tensor, of exactly this shape; its pages leave the resident set.
   [[nodiscard]] at::Tensor load(const std::string& name, std::vector<int64_t> shape) const;
   [[nodiscard]] at::Tensor load_bias(int64_t layer, Proj p) const;
+  /// The stored bytes themselves where they have this dtype, else undefined. Not checked for NaN. What is kept for long
+  /// uses it, so that it takes no memory beside the mapped file.
+  [[nodiscard]] at::Tensor mapped(const std::string& name, std::vector<int64_t> shape, at::ScalarType dtype) const;
   [[nodiscard]] bool kept() const { return !kept_.empty(); }
   /// kEmbedMatrix or kHeadMatrix in packed form, its columns in the folded order; nullptr where it is dense. Asked for
   /// once.
@@ -90,17 +99,14 @@ class DenseWeights : public ModelWeights {
   [[nodiscard]] const FoldedOrder& order() const { return order_; }
 
  private:
-  /// The stored bytes themselves where they are what is wanted (dtype, order, alignment), else undefined. Not checked
-  /// for NaN. Layers that are kept for long use it, so that they take no memory beside the mapped file.
-  [[nodiscard]] at::Tensor mapped_weight(int64_t layer, Proj p) const;
-
   FoldedOrder order_;
 };
 
 /// A packed checkpoint: packed layers run on the mapped bytes in place, layers left dense are loaded.
 class PackedWeights final : public ModelWeights {
  public:
-  PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed);
+  PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed,
+                Activations activations = Activations::kFloat);
   [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
   /// @throws FormatError naming the tensor whose size or content does not fit the config
   [[nodiscard]] PackedView view(int64_t layer, Proj p) const;
@@ -123,10 +129,12 @@ class PackedWeights final : public ModelWeights {
   [[nodiscard]] Permutation permutation(const std::string& name, int64_t length) const;
 
   PackedConfig packed_;
+  Activations activations_;
 };
 
 /// Opens a model directory, dense or packed. @throws what Checkpoint and read_hf_config throw
-std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat);
+std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat,
+                                         Activations activations = Activations::kFloat);
 std::unique_ptr<DenseWeights> open_dense_model(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat);
 
 }  // namespace scalebits

@@ -6,7 +6,7 @@
 #include "scalebits/base/errors.h"
 #include "scalebits/base/interrupt.h"
 #include "scalebits/io/checkpoint_writer.h"
-#include "scalebits/kernels/dispatch.h"
+#include "scalebits/kernels/products.h"
 #include "scalebits/pack/pack.h"
 #include "scalebits/pack/tensor_bytes.h"
 

@@ -71,6 +71,10 @@ double Generated::decode_tps() const {
   return decode_seconds > 0 && new_ids.size() > 1 ? static_cast<double>(new_ids.size() - 1) / decode_seconds : 0;
 }
 
+std::unique_ptr<ModelWeights> open_for_generation(const std::filesystem::path& dir) {
+  return open_model(dir, read_hf_config(dir).stored_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat);
+}
+
 Generated generate(ModelWeights& weights, const Tokenizer& tokenizer, std::string_view prompt,
                    const GenerateOptions& options, const std::function<void(std::string_view)>& on_text, Log& log) {
   Sampler sampler(options.sampler);

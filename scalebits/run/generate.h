@@ -36,6 +36,10 @@ struct Generated {
   [[nodiscard]] double decode_tps() const;   ///< new tokens but the first per second; 0 when there is no other
 };
 
+/// A model as it is run: packed weights, or dense ones in the dtype they are stored in if that is bf16, where they lie
+/// in the mapped file, else f32. @throws what open_model throws
+std::unique_ptr<ModelWeights> open_for_generation(const std::filesystem::path& dir);
+
 /// @param prompt   UTF-8; special tokens written in it are taken as such. BOS is put before it where the tokenizer's
 ///                 policy says so and the prompt does not begin with it.
 /// @param on_text  receives the text as it becomes certain: first the prompt, then pieces of the completion

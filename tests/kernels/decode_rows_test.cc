@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "scalebits/base/parallel.h"
-#include "scalebits/kernels/dispatch.h"
+#include "scalebits/kernels/products.h"
 #include "tests/kernels/random_packed.h"
 
 namespace scalebits::test {

@@ -8,7 +8,6 @@
 #include "scalebits/base/interrupt.h"
 #include "scalebits/calibrate/forward.h"
 #include "scalebits/io/json.h"
-#include "scalebits/run/decode_session.h"
 #include "tests/io/error_text.h"
 #include "tests/model/golden.h"
 
@@ -155,12 +154,6 @@ TEST(Generate, ReproducesRunCGreedily) {
       "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a "
       "big, red ball. She wanted to play with it, but it was too high."))
       << r.streamed;
-}
-
-TEST(DecodeSession, RefusesMoreThanTheContext) {
-  const auto model = open_model(test::demo_model());
-  EXPECT_THAT(error_text<InvalidArgument>([&] { DecodeSession session(*model, 513); }),
-              HasSubstr("got 513 tokens, expected at most 512"));
 }
 
 }  // namespace

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scalebits/kernels/avx512_dense.h"
+
+#include "scalebits/kernels/avx512_math.h"
+
+namespace scalebits::avx512 {
+namespace {
+
+inline __m512 bf16_values(__m256i bits) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+/// R rows times T tokens.
+template <int R, int T>
+inline void rows_bf16(const uint16_t* w, int64_t n_cols, const float* x, float* y, int64_t y_stride) {
+  __m512 sums[R][T];
+  for (auto& row : sums) {
+    for (auto& sum : row) sum = _mm512_setzero_ps();
+  }
+  const auto add = [&](int64_t c, __mmask16 mask) {
+    __m512 values[T];
+    for (int t = 0; t < T; ++t) values[t] = _mm512_maskz_loadu_ps(mask, x + t * n_cols + c);
+    for (int r = 0; r < R; ++r) {
+      const __m512 weights = bf16_values(_mm256_maskz_loadu_epi16(mask, w + r * n_cols + c));
+      for (int t = 0; t < T; ++t) sums[r][t] = _mm512_fmadd_ps(weights, values[t], sums[r][t]);
+    }
+  };
+  int64_t c = 0;
+  for (; c + 16 <= n_cols; c += 16) {
+    if (c % 32 == 0) {
+      for (int r = 0; r < R; ++r) _mm_prefetch(reinterpret_cast<const char*>(w + r * n_cols + c + 1024), _MM_HINT_T0);
+    }
+    add(c, 0xffff);
+  }
+  if (c < n_cols) add(c, first(n_cols - c));
+  for (int r = 0; r < R; ++r) {
+    for (int t = 0; t < T; ++t) y[t * y_stride + r] = _mm512_reduce_add_ps(sums[r][t]);
+  }
+}
+
+template <int T>
+void gemv_bf16_of(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x, float* y, int64_t y_stride) {
+  constexpr int kRows = T <= 4 ? 4 : 2;
+  int64_t r = 0;
+  for (; r + kRows <= n_rows; r += kRows) rows_bf16<kRows, T>(w + r * n_cols, n_cols, x, y + r, y_stride);
+  for (; r < n_rows; ++r) rows_bf16<1, T>(w + r * n_cols, n_cols, x, y + r, y_stride);
+}
+
+}  // namespace
+
+void gemv_bf16(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x, int32_t n_tokens, float* y,
+               int64_t y_stride) noexcept {
+  using Function = void (*)(const uint16_t*, int64_t, int64_t, const float*, float*, int64_t);
+  static constexpr Function kOf[] = {gemv_bf16_of<1>, gemv_bf16_of<2>, gemv_bf16_of<3>, gemv_bf16_of<4>,
+                                     gemv_bf16_of<5>, gemv_bf16_of<6>, gemv_bf16_of<7>, gemv_bf16_of<8>};
+  kOf[n_tokens - 1](w, n_rows, n_cols, x, y, y_stride);
+}
+
+float quantize_group(const float* x, int64_t n, int8_t* values, float* sum) noexcept {
+  // As bits, so that NaN is greater than infinity, and that than all numbers.
+  __m512i most_bits = _mm512_setzero_si512();
+  for (int64_t i = 0; i < n; i += 16) {
+    const __m512i bits = _mm512_castps_si512(_mm512_maskz_loadu_ps(first(at_most(16, n - i)), x + i));
+    most_bits = _mm512_max_epi32(most_bits, _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff)));
+  }
+  const int most_int = _mm512_reduce_max_epi32(most_bits);
+  const bool finite = most_int < 0x7f800000;
+  float most;
+  __builtin_memcpy(&most, &most_int, 4);
+  const float inverse = finite && most > 0x1p-100F ? 127.0F / most : 0.0F;
+  __m512i total = _mm512_setzero_si512();
+  for (int64_t i = 0; i < n; i += 16) {
+    // Without something finite nothing is loaded: 0 times 0.
+    const __mmask16 there = first(at_most(16, n - i));
+    const __m512 scaled =
+        _mm512_mul_ps(_mm512_maskz_loadu_ps(finite ? there : __mmask16{0}, x + i), _mm512_set1_ps(inverse));
+    const __m512i rounded = _mm512_cvtps_epi32(scaled);
+    total = _mm512_add_epi32(total, rounded);
+    _mm512_mask_cvtepi32_storeu_epi8(values + i, there, rounded);
+  }
+  *sum = static_cast<float>(_mm512_reduce_add_epi32(total));
+  return finite ? most / 127.0F : __builtin_nanf("");
+}
+
+void swiglu(float* gate, const float* up, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = first(at_most(16, n - i));
+    const __m512 x = _mm512_maskz_loadu_ps(mask, gate + i);
+    // With e = e^-|x|: 1 / (1 + e^-x) is 1 / (1 + e) or e / (1 + e).
+    const __m512 e = exp_values(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_abs_ps(x)));
+    const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
+    const __m512 top = _mm512_mask_mov_ps(_mm512_set1_ps(1.0F), negative, e);
+    const __m512 sigmoid = _mm512_div_ps(top, _mm512_add_ps(_mm512_set1_ps(1.0F), e));
+    const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, sigmoid), _mm512_maskz_loadu_ps(mask, up + i));
+    _mm512_mask_storeu_ps(gate + i, mask, y);
+  }
+}
+
+uint64_t read(const uint8_t* from, int64_t n_bytes) noexcept {
+  __m512i sums[8];
+  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  for (int64_t i = 0; i < n_bytes; i += 512) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      _mm_prefetch(reinterpret_cast<const char*>(from + i + 4096 + j * 64), _MM_HINT_T0);
+      sums[j] = _mm512_add_epi64(sums[j], _mm512_loadu_si512(from + i + j * 64));
+    }
+  }
+  for (int j = 1; j < 8; ++j) sums[0] = _mm512_add_epi64(sums[0], sums[j]);
+  return static_cast<uint64_t>(_mm512_reduce_add_epi64(sums[0]));
+}
+
+}  // namespace scalebits::avx512

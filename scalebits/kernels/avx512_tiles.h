@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Unpacking with AVX-512 VBMI; included by files of that instruction set only, all in an unnamed namespace.
+#pragma once
+
+#include "scalebits/kernels/avx512_math.h"
+#include "scalebits/kernels/kernels.h"
+
+namespace scalebits::avx512 {
+namespace {
+
+struct alignas(64) Bytes {
+  uint8_t v[64];
+};
+
+/// Brings the 8 codes of each 64-bit lane (`Bits` bytes of the tile) into the lane.
+template <int Bits>
+constexpr Bytes kSpread = [] {
+  Bytes b{};
+  for (int i = 0; i < 64; ++i) b.v[i] = static_cast<uint8_t>((i / 8 * Bits + i % 8) & 63);
+  return b;
+}();
+/// Where the code of each byte begins in its lane. At 1 bit all lanes hold the whole tile, and nothing is spread.
+template <int Bits>
+constexpr Bytes kShift = [] {
+  Bytes b{};
+  for (int i = 0; i < 64; ++i) b.v[i] = static_cast<uint8_t>(Bits == 1 ? i : i % 8 * Bits);
+  return b;
+}();
+
+inline __m512i load(const Bytes& b) { return _mm512_load_si512(b.v); }
+
+/// Bytes of a tile, not one more; what follows is undefined.
+template <int Bits>
+inline __m512i tile_bytes(const uint8_t* p) {
+  if constexpr (Bits == 1) {
+    long long word;
+    __builtin_memcpy(&word, p, 8);
+    return _mm512_set1_epi64(word);
+  } else if constexpr (Bits == 2) {
+    return _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  } else if constexpr (Bits == 3) {
+    return _mm512_castsi256_si512(_mm256_maskz_loadu_epi64(7, p));
+  } else if constexpr (Bits == 4) {
+    return _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  } else if constexpr (Bits == 8) {
+    return _mm512_loadu_si512(p);
+  } else {
+    return _mm512_maskz_loadu_epi64((1 << Bits) - 1, p);
+  }
+}
+
+/// The 64 codes of a tile as bytes: 16 rows of 4 columns.
+template <int Bits>
+inline __m512i tile_codes(const uint8_t* p) {
+  const __m512i bytes = tile_bytes<Bits>(p);
+  if constexpr (Bits == 8) return bytes;
+  const __m512i lanes = Bits == 1 ? bytes : _mm512_permutexvar_epi8(load(kSpread<Bits>), bytes);
+  return _mm512_and_si512(_mm512_multishift_epi64_epi8(load(kShift<Bits>), lanes), _mm512_set1_epi8((1 << Bits) - 1));
+}
+
+/// 16 scales (docs/format.md, "Scales").
+inline __m512 scale_values(const uint8_t* p) {
+  const __m512i field = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m512i bits = _mm512_slli_epi32(_mm512_add_epi32(field, _mm512_set1_epi32(840)), 20);
+  return _mm512_castsi512_ps(_mm512_maskz_mov_epi32(_mm512_test_epi32_mask(field, field), bits));
+}
+
+/// 16 zero points of a group with codes of `Bits` bits: fields of Bits + 1 bits in half steps, at 8 bits of 8 in steps.
+template <int Bits>
+inline __m512 zero_values(const uint8_t* p) {
+  constexpr int kField = Bits < 8 ? Bits + 1 : 8;
+  if constexpr (kField == 8) {
+    const __m512 fields =
+        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    return Bits == 8 ? fields : _mm512_mul_ps(fields, _mm512_set1_ps(0.5F));
+  } else {
+    const __m128i bytes = _mm_maskz_loadu_epi8(static_cast<__mmask16>((1 << 2 * kField) - 1), p);
+    const __m128i spread = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kSpread<kField>.v));
+    const __m128i shift = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kShift<kField>.v));
+    const __m128i fields = _mm_and_si128(_mm_multishift_epi64_epi8(shift, _mm_shuffle_epi8(bytes, spread)),
+                                         _mm_set1_epi8((1 << kField) - 1));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(fields)), _mm512_set1_ps(0.5F));
+  }
+}
+
+/// The three streams of a panel, as far as they are read.
+struct Streams {
+  const uint8_t *codes, *scales, *zeros;
+};
+inline Streams streams_of(const PackedPanels& w, int64_t panel) {
+  return {w.codes + w.code_offset[panel], w.scales + w.scale_offset[panel], w.zeros + w.zero_offset[panel]};
+}
+
+/// Strips of 16 rows of a panel.
+inline int64_t strips_of(const PackedPanels& w, int64_t panel) {
+  return (at_most(w.block_rows, w.out_features - panel * w.block_rows) + 15) / 16;
+}
+
+/// Columns of one block, and where they lie among the groups of the matrix.
+struct BlockColumns {
+  int64_t first, end, group_size;
+};
+
+/// visit.template block<Bits>(streams, columns) for each block of a panel, left to right; it advances the streams.
+template <class Visit>
+inline void for_each_block(const PackedPanels& w, int64_t panel, Visit& visit) {
+  Streams s = streams_of(w, panel);
+  const int64_t col_blocks = (w.in_features + w.block_cols - 1) / w.block_cols;
+  const uint8_t* bits = w.bits + panel * col_blocks;
+  for (int64_t b = 0; b < col_blocks; ++b) {
+    const BlockColumns cols{b * w.block_cols, at_most((b + 1) * w.block_cols, w.in_features), w.group_size};
+    switch (bits[b]) {
+      case 1:
+        visit.template block<1>(s, cols);
+        break;
+      case 2:
+        visit.template block<2>(s, cols);
+        break;
+      case 3:
+        visit.template block<3>(s, cols);
+        break;
+      case 4:
+        visit.template block<4>(s, cols);
+        break;
+      case 5:
+        visit.template block<5>(s, cols);
+        break;
+      case 6:
+        visit.template block<6>(s, cols);
+        break;
+      case 7:
+        visit.template block<7>(s, cols);
+        break;
+      default:
+        visit.template block<8>(s, cols);
+        break;
+    }
+  }
+}
+
+/// visit(codes, tiles, first column, scale, zero, strip) for each group of a block in the order of the streams.
+template <int Bits, class Visit>
+inline void for_each_group(Streams& s, const BlockColumns& cols, int64_t n_strips, const Visit& visit) {
+  constexpr int kZeroBytes = 2 * (Bits < 8 ? Bits + 1 : 8);
+  for (int64_t strip = 0; strip < n_strips; ++strip) {
+    for (int64_t col = cols.first; col < cols.end; col += cols.group_size) {
+      const int64_t n_tiles = (at_most(cols.group_size, cols.end - col) + 3) / 4;
+      visit(s.codes, n_tiles, col, scale_values(s.scales), zero_values<Bits>(s.zeros), strip);
+      s.codes += n_tiles * 8 * Bits;
+      s.scales += 16;
+      s.zeros += kZeroBytes;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace scalebits::avx512
