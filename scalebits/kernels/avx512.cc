@@ -16,6 +16,12 @@ inline int load_int(const int8_t* p) {
   return word;
 }
 
+/// sum += the 4-way dot product of codes and values. As an instruction, because g++ 12 copies every sum of a loop to
+/// another register and back around the intrinsic (_mm512_dpbusd_epi32), which costs half the speed of many tokens.
+inline void add_dot(__m512i& sum, __m512i codes, __m512i values) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(values));
+}
+
 inline void clear(int64_t n_tokens, int64_t n_strips, float* y, int64_t y_stride) {
   for (int64_t t = 0; t < n_tokens; ++t) {
     for (int64_t s = 0; s < n_strips; ++s) _mm512_storeu_ps(y + t * y_stride + s * 16, _mm512_setzero_ps());
@@ -24,8 +30,9 @@ inline void clear(int64_t n_tokens, int64_t n_strips, float* y, int64_t y_stride
 
 /// y[t] = fma(fma(-zero, sum[t], dot[t]), scale * x_scale[t], y[t]) for 16 rows.
 template <int T>
-inline void add_group(const __m512i* dots, __m512 scale, __m512 zero, const float* x_scales, const float* x_sums,
+[[gnu::always_inline]] inline void add_group(const __m512i (&dots)[T], __m512 scale, __m512 zero, const float* x_scales, const float* x_sums,
                       float* y, int64_t y_stride) {
+#pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
     const __m512 dot = _mm512_fnmadd_ps(zero, _mm512_set1_ps(x_sums[t]), _mm512_cvtepi32_ps(dots[t]));
     const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[t]));
@@ -36,12 +43,15 @@ inline void add_group(const __m512i* dots, __m512 scale, __m512 zero, const floa
 /// dots[t] = codes of the group's tiles times the values of token t. Few tokens get several sums each, so that a sum
 /// need not wait for the one before.
 template <int Bits, int T>
-inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x, __m512i* dots) {
+[[gnu::always_inline]] inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x,
+                                             __m512i (&dots)[T]) {
   constexpr int kChains = T == 1 ? 4 : T <= 3 ? 2 : 1;
   constexpr int kUnroll = T == 1 ? 8 : 4;  // 8 tiles are a group of 32
   __m512i sums[kChains][T];
-  for (auto& chain : sums) {
-    for (auto& sum : chain) sum = _mm512_setzero_si512();
+#pragma GCC unroll 4
+  for (int k = 0; k < kChains; ++k) {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) sums[k][t] = _mm512_setzero_si512();
   }
   int64_t i = 0;
   for (; i + kUnroll <= n_tiles; i += kUnroll) {
@@ -54,7 +64,7 @@ inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x, __
       codes += 8 * Bits;
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
-        sums[j % kChains][t] = _mm512_dpbusd_epi32(sums[j % kChains][t], tile, _mm512_set1_epi32(load_int(x)));
+        add_dot(sums[j % kChains][t], tile, _mm512_set1_epi32(load_int(x)));
         x += 4;
       }
     }
@@ -62,13 +72,16 @@ inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x, __
   for (; i < n_tiles; ++i) {
     const __m512i tile = tile_codes<Bits>(codes);
     codes += 8 * Bits;
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      sums[0][t] = _mm512_dpbusd_epi32(sums[0][t], tile, _mm512_set1_epi32(load_int(x)));
+      add_dot(sums[0][t], tile, _mm512_set1_epi32(load_int(x)));
       x += 4;
     }
   }
+#pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
     dots[t] = sums[0][t];
+#pragma GCC unroll 4
     for (int k = 1; k < kChains; ++k) dots[t] = _mm512_add_epi32(dots[t], sums[k][t]);
   }
 }
@@ -107,62 +120,90 @@ void gemv_int8(const PackedPanels& w, int64_t panel, const Int8Tokens& x, float*
   kOf[x.n_tokens - 1](w, panel, x, y, y_stride);
 }
 
-/// Tiles that are unpacked once for all sets of tokens: 16 KB.
+/// Tiles of a group that are unpacked once for all sets of tokens: 16 KB for each of two strips.
 constexpr int64_t kMostTiles = 256;
+constexpr int kStrips = 2;
 
 struct Int8Products {
   const Int8Tokens* x;
   int64_t n_sets, n_strips;
   float* y;
   int64_t y_stride;
-  alignas(64) uint8_t tiles[kMostTiles * 64];
+  alignas(64) uint8_t tiles[kStrips][kMostTiles * 64];
+  __m512 scale[kStrips], zero[kStrips];
 
-  template <int T>
-  void add_set(int64_t set, int64_t n_tiles, int64_t col, int64_t group, __m512 scale, __m512 zero, int64_t strip) {
-    const Int8Tokens& tokens = x[set];
-    __m512i dots[T];
-    dot_tiles<8, T>(tiles, n_tiles, tokens.values + col * T, dots);
-    add_group<T>(dots, scale, zero, tokens.scales + group * T, tokens.sums + group * T,
-                 y + set * kMaxGemvTokens * y_stride + strip * 16, y_stride);
+  /// The first S strips of `tiles` times T tokens. An activation is loaded once for all strips: with one strip the loads
+  /// would take longer than the products.
+  template <int S, int T>
+  void add_set(const Int8Tokens& tokens, int64_t n_tiles, int64_t col, int64_t group, float* to) {
+    const int8_t* values = tokens.values + col * T;
+    __m512i dots[S][T];
+#pragma GCC unroll 2
+    for (int s = 0; s < S; ++s) {
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) dots[s][t] = _mm512_setzero_si512();
+    }
+    for (int64_t i = 0; i < n_tiles; ++i) {
+      __m512i tile[S];
+#pragma GCC unroll 2
+      for (int s = 0; s < S; ++s) tile[s] = _mm512_load_si512(tiles[s] + i * 64);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) {
+        const __m512i value = _mm512_set1_epi32(load_int(values + (i * T + t) * 4));
+#pragma GCC unroll 2
+        for (int s = 0; s < S; ++s) add_dot(dots[s][t], tile[s], value);
+      }
+    }
+#pragma GCC unroll 2
+    for (int s = 0; s < S; ++s) {
+      add_group<T>(dots[s], scale[s], zero[s], tokens.scales + group * T, tokens.sums + group * T, to + s * 16,
+                   y_stride);
+    }
   }
 
+  template <int S>
+  void add_sets(int64_t n_tiles, int64_t col, int64_t group, int64_t strip) {
+    using Function = void (Int8Products::*)(const Int8Tokens&, int64_t, int64_t, int64_t, float*);
+    static constexpr Function kOf[] = {
+        &Int8Products::add_set<S, 1>, &Int8Products::add_set<S, 2>, &Int8Products::add_set<S, 3>,
+        &Int8Products::add_set<S, 4>, &Int8Products::add_set<S, 5>, &Int8Products::add_set<S, 6>,
+        &Int8Products::add_set<S, 7>, &Int8Products::add_set<S, 8>};
+    for (int64_t set = 0; set < n_sets; ++set) {
+      float* to = y + set * kMaxGemvTokens * y_stride + strip * 16;
+      (this->*kOf[x[set].n_tokens - 1])(x[set], n_tiles, col, group, to);
+    }
+  }
+
+  /// Group by group, so that two strips, which lie one after the other in the streams, can be taken together.
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
-    for_each_group<Bits>(
-        s, cols, n_strips,
-        [&](const uint8_t* codes, int64_t n_tiles, int64_t col, __m512 scale, __m512 zero, int64_t strip) {
-          for (int64_t i = 0; i < n_tiles; ++i)
-            _mm512_store_si512(tiles + i * 64, tile_codes<Bits>(codes + i * 8 * Bits));
-          const int64_t group = col / cols.group_size;
-          for (int64_t set = 0; set < n_sets; ++set) {
-            switch (x[set].n_tokens) {
-              case 1:
-                add_set<1>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-              case 2:
-                add_set<2>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-              case 3:
-                add_set<3>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-              case 4:
-                add_set<4>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-              case 5:
-                add_set<5>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-              case 6:
-                add_set<6>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-              case 7:
-                add_set<7>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-              default:
-                add_set<8>(set, n_tiles, col, group, scale, zero, strip);
-                break;
-            }
+    constexpr int kZeroBytes = 2 * (Bits < 8 ? Bits + 1 : 8);
+    const int64_t groups = (cols.end - cols.first + cols.group_size - 1) / cols.group_size;
+    const int64_t strip_tiles = (cols.end - cols.first + 3) / 4;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t col = cols.first + g * cols.group_size;
+      const int64_t n_tiles = (at_most(cols.group_size, cols.end - col) + 3) / 4;
+      for (int64_t strip = 0; strip < n_strips; strip += kStrips) {
+        const int64_t now = at_most(kStrips, n_strips - strip);
+        for (int64_t i = 0; i < now; ++i) {
+          const int64_t index = (strip + i) * groups + g;
+          const uint8_t* codes = s.codes + ((strip + i) * strip_tiles + g * cols.group_size / 4) * 8 * Bits;
+          for (int64_t j = 0; j < n_tiles; ++j) {
+            _mm512_store_si512(tiles[i] + j * 64, tile_codes<Bits>(codes + j * 8 * Bits));
           }
-        });
+          scale[i] = scale_values(s.scales + index * 16);
+          zero[i] = zero_values<Bits>(s.zeros + index * kZeroBytes);
+        }
+        if (now == kStrips) {
+          add_sets<kStrips>(n_tiles, col, col / cols.group_size, strip);
+        } else {
+          add_sets<1>(n_tiles, col, col / cols.group_size, strip);
+        }
+      }
+    }
+    s.codes += n_strips * strip_tiles * 8 * Bits;
+    s.scales += n_strips * groups * 16;
+    s.zeros += n_strips * groups * kZeroBytes;
   }
 };
 
@@ -172,7 +213,7 @@ void gemm_int8(const PackedPanels& w, int64_t panel, const Int8Tokens* x, int64_
     for (int64_t i = 0; i < n_sets; ++i) gemv_int8(w, panel, x[i], y + i * kMaxGemvTokens * y_stride, y_stride);
     return;
   }
-  Int8Products products{x, n_sets, strips_of(w, panel), y, y_stride, {}};
+  Int8Products products{x, n_sets, strips_of(w, panel), y, y_stride, {}, {}, {}};
   for (int64_t i = 0; i < n_sets; ++i) {
     clear(x[i].n_tokens, products.n_strips, y + i * kMaxGemvTokens * y_stride, y_stride);
   }
