@@ -15,6 +15,10 @@ inline __m256i broadcast(const int8_t* four) {
   return _mm256_set1_epi32(word);
 }
 
+/// How many parts of an activation weights of a width take.
+template <int Bits>
+constexpr int n_parts = Bits < kTwoPartBits ? 1 : 2;
+
 /// Tiles whose products may be added up in 16 bits, two columns a word: 2 * kInWords * 127 * (2^Bits - 1) < 2^15.
 template <int Bits>
 constexpr int kInWords = Bits <= 5   ? 4
@@ -76,7 +80,7 @@ inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x, Ti
 
 /// y[t] = fma(fma(-zero, sum[t], dot[t]), scale * x_scale[t], y[t]) for 16 rows; @param first  of x's scales and sums
 template <int T>
-inline void add_group(const Tile* dots, const GroupStrip& group, const Int8Tokens& x, int64_t first, float* y,
+inline void add_group(const Tile* dots, const GroupStrip& group, const Int8Tokens::Part& x, int64_t first, float* y,
                       int64_t y_stride) {
   for (int t = 0; t < T; ++t) {
     const __m256 x_scale = _mm256_set1_ps(x.scales[first + t]), x_sum = _mm256_set1_ps(x.sums[first + t]);
@@ -99,9 +103,11 @@ struct Int8Product {
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
     for_each_group<Bits>(s, cols, n_strips, [&](const GroupStrip& group) {
-      Tile dots[T];
-      dot_tiles<Bits, Bits, T>(group.codes, group.n_tiles, x.values + group.col * T, dots);
-      add_group<T>(dots, group, x, group.col / cols.group_size * T, y, y_stride);
+      for (int p = 0; p < n_parts<Bits>; ++p) {
+        Tile dots[T];
+        dot_tiles<Bits, Bits, T>(group.codes, group.n_tiles, x.parts[p].values + group.col * T, dots);
+        add_group<T>(dots, group, x.parts[p], group.col / cols.group_size * T, y, y_stride);
+      }
     });
   }
 };
@@ -130,11 +136,14 @@ struct Int8Products {
   int64_t y_stride;
   alignas(32) uint8_t tiles[kMostTiles * 64];
 
+  /// @param parts  of the activations
   template <int Bits, int T>
-  void add_set(int64_t set, const GroupStrip& group, int64_t index) {
-    Tile dots[T];
-    dot_tiles<Bits, 8, T>(tiles, group.n_tiles, x[set].values + group.col * T, dots);
-    add_group<T>(dots, group, x[set], index * T, y + set * kMaxGemvTokens * y_stride, y_stride);
+  void add_set(int64_t set, const GroupStrip& group, int64_t index, int parts) {
+    for (int p = 0; p < parts; ++p) {
+      Tile dots[T];
+      dot_tiles<Bits, 8, T>(tiles, group.n_tiles, x[set].parts[p].values + group.col * T, dots);
+      add_group<T>(dots, group, x[set].parts[p], index * T, y + set * kMaxGemvTokens * y_stride, y_stride);
+    }
   }
 
   template <int Bits>
@@ -150,28 +159,28 @@ struct Int8Products {
       for (int64_t set = 0; set < n_sets; ++set) {
         switch (x[set].n_tokens) {
           case 1:
-            add_set<kAs, 1>(set, group, index);
+            add_set<kAs, 1>(set, group, index, n_parts<Bits>);
             break;
           case 2:
-            add_set<kAs, 2>(set, group, index);
+            add_set<kAs, 2>(set, group, index, n_parts<Bits>);
             break;
           case 3:
-            add_set<kAs, 3>(set, group, index);
+            add_set<kAs, 3>(set, group, index, n_parts<Bits>);
             break;
           case 4:
-            add_set<kAs, 4>(set, group, index);
+            add_set<kAs, 4>(set, group, index, n_parts<Bits>);
             break;
           case 5:
-            add_set<kAs, 5>(set, group, index);
+            add_set<kAs, 5>(set, group, index, n_parts<Bits>);
             break;
           case 6:
-            add_set<kAs, 6>(set, group, index);
+            add_set<kAs, 6>(set, group, index, n_parts<Bits>);
             break;
           case 7:
-            add_set<kAs, 7>(set, group, index);
+            add_set<kAs, 7>(set, group, index, n_parts<Bits>);
             break;
           default:
-            add_set<kAs, 8>(set, group, index);
+            add_set<kAs, 8>(set, group, index, n_parts<Bits>);
             break;
         }
       }

@@ -52,6 +52,13 @@ void gemv_bf16_of(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float
   for (; r < n_rows; ++r) rows_bf16<1, T>(w + r * n_cols, n_cols, x, y + r, y_stride);
 }
 
+/// The low bytes of 8 integers in -127..127, or of the first 4.
+inline void store_bytes(int8_t* to, int64_t n, __m256i integers) {
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256(integers, 1));
+  const long long bytes = _mm_cvtsi128_si64(_mm_packs_epi16(words, words));
+  __builtin_memcpy(to, &bytes, n >= 8 ? 8 : 4);
+}
+
 }  // namespace
 
 void gemv_bf16(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x, int32_t n_tokens, float* y,
@@ -62,7 +69,7 @@ void gemv_bf16(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x
   kOf[n_tokens - 1](w, n_rows, n_cols, x, y, y_stride);
 }
 
-float quantize_group(const float* x, int64_t n, int8_t* values, float* sum) noexcept {
+float quantize_group(const float* x, int64_t n, int8_t* values, int8_t* rest, float* sums) noexcept {
   // As bits, so that NaN is greater than infinity, and that than all numbers.
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   __m256i most_bits = _mm256_setzero_si256();
@@ -76,20 +83,19 @@ float quantize_group(const float* x, int64_t n, int8_t* values, float* sum) noex
   __builtin_memcpy(&most, &most_int, 4);
   const float inverse = finite && most > 0x1p-100F ? 127.0F / most : 0.0F;
   const __m256 used = _mm256_castsi256_ps(_mm256_set1_epi32(finite ? -1 : 0));  // 0 times what is not finite is not 0
-  __m256i total = _mm256_setzero_si256();
+  __m256i total = _mm256_setzero_si256(), rest_total = _mm256_setzero_si256();
   for (int64_t i = 0; i < n; i += 8) {
     const __m256 scaled = _mm256_mul_ps(_mm256_and_ps(load_first(x + i, n - i), used), _mm256_set1_ps(inverse));
-    const __m256i rounded = _mm256_cvtps_epi32(scaled);
-    total = _mm256_add_epi32(total, rounded);
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
-    const long long bytes = _mm_cvtsi128_si64(_mm_packs_epi16(words, words));
-    if (n - i >= 8) {
-      __builtin_memcpy(values + i, &bytes, 8);
-    } else {
-      __builtin_memcpy(values + i, &bytes, 4);
-    }
+    const __m256i nearest = _mm256_cvtps_epi32(scaled);
+    const __m256 left = _mm256_sub_ps(scaled, _mm256_cvtepi32_ps(nearest));
+    const __m256i rest_nearest = _mm256_cvtps_epi32(_mm256_mul_ps(left, _mm256_set1_ps(254.0F)));
+    total = _mm256_add_epi32(total, nearest);
+    rest_total = _mm256_add_epi32(rest_total, rest_nearest);
+    store_bytes(values + i, n - i, nearest);
+    store_bytes(rest + i, n - i, rest_nearest);
   }
-  *sum = static_cast<float>(sum_of(total));
+  sums[0] = static_cast<float>(sum_of(total));
+  sums[1] = static_cast<float>(sum_of(rest_total));
   return finite ? most / 127.0F : __builtin_nanf("");
 }
 

@@ -30,8 +30,8 @@ inline void clear(int64_t n_tokens, int64_t n_strips, float* y, int64_t y_stride
 
 /// y[t] = fma(fma(-zero, sum[t], dot[t]), scale * x_scale[t], y[t]) for 16 rows.
 template <int T>
-[[gnu::always_inline]] inline void add_group(const __m512i (&dots)[T], __m512 scale, __m512 zero, const float* x_scales, const float* x_sums,
-                      float* y, int64_t y_stride) {
+[[gnu::always_inline]] inline void add_group(const __m512i (&dots)[T], __m512 scale, __m512 zero, const float* x_scales,
+                                             const float* x_sums, float* y, int64_t y_stride) {
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
     const __m512 dot = _mm512_fnmadd_ps(zero, _mm512_set1_ps(x_sums[t]), _mm512_cvtepi32_ps(dots[t]));
@@ -40,18 +40,23 @@ template <int T>
   }
 }
 
-/// dots[t] = codes of the group's tiles times the values of token t. Few tokens get several sums each, so that a sum
-/// need not wait for the one before.
-template <int Bits, int T>
-[[gnu::always_inline]] inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x,
-                                             __m512i (&dots)[T]) {
-  constexpr int kChains = T == 1 ? 4 : T <= 3 ? 2 : 1;
+/// How many parts of an activation weights of a width take.
+template <int Bits>
+constexpr int n_parts = Bits < kTwoPartBits ? 1 : 2;
+
+/// dots[p][t] = codes of the group's tiles times the values of token t, each tile unpacked once for both parts. Few
+/// tokens get several sums each, so that a sum need not wait for the one before.
+template <int Bits, int P, int T>
+[[gnu::always_inline]] inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* const (&x)[P],
+                                             __m512i (&dots)[P][T]) {
+  constexpr int kSums = P * T;
+  constexpr int kChains = kSums == 1 ? 4 : kSums <= 3 ? 2 : 1;
   constexpr int kUnroll = T == 1 ? 8 : 4;  // 8 tiles are a group of 32
-  __m512i sums[kChains][T];
+  __m512i sums[kChains][kSums];
 #pragma GCC unroll 4
   for (int k = 0; k < kChains; ++k) {
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) sums[k][t] = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) sums[k][i] = _mm512_setzero_si512();
   }
   int64_t i = 0;
   for (; i + kUnroll <= n_tiles; i += kUnroll) {
@@ -60,29 +65,28 @@ template <int Bits, int T>
     }
 #pragma GCC unroll 8
     for (int j = 0; j < kUnroll; ++j) {
-      const __m512i tile = tile_codes<Bits>(codes);
-      codes += 8 * Bits;
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) {
-        add_dot(sums[j % kChains][t], tile, _mm512_set1_epi32(load_int(x)));
-        x += 4;
+      const __m512i tile = tile_codes<Bits>(codes + j * 8 * Bits);
+#pragma GCC unroll 16
+      for (int s = 0; s < kSums; ++s) {
+        const int8_t* value = x[s / T] + ((i + j) * T + s % T) * 4;
+        add_dot(sums[j % kChains][s], tile, _mm512_set1_epi32(load_int(value)));
       }
     }
+    codes += kUnroll * 8 * Bits;
   }
   for (; i < n_tiles; ++i) {
     const __m512i tile = tile_codes<Bits>(codes);
     codes += 8 * Bits;
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
-      add_dot(sums[0][t], tile, _mm512_set1_epi32(load_int(x)));
-      x += 4;
+#pragma GCC unroll 16
+    for (int s = 0; s < kSums; ++s) {
+      add_dot(sums[0][s], tile, _mm512_set1_epi32(load_int(x[s / T] + (i * T + s % T) * 4)));
     }
   }
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) {
-    dots[t] = sums[0][t];
+#pragma GCC unroll 16
+  for (int s = 0; s < kSums; ++s) {
+    dots[s / T][s % T] = sums[0][s];
 #pragma GCC unroll 4
-    for (int k = 1; k < kChains; ++k) dots[t] = _mm512_add_epi32(dots[t], sums[k][t]);
+    for (int k = 1; k < kChains; ++k) dots[s / T][s % T] = _mm512_add_epi32(dots[s / T][s % T], sums[k][s]);
   }
 }
 
@@ -95,13 +99,19 @@ struct Int8Product {
 
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
+    constexpr int kParts = n_parts<Bits>;
     for_each_group<Bits>(
         s, cols, n_strips,
         [&](const uint8_t* codes, int64_t n_tiles, int64_t col, __m512 scale, __m512 zero, int64_t strip) {
-          __m512i dots[T];
-          dot_tiles<Bits, T>(codes, n_tiles, x.values + col * T, dots);
+          const int8_t* values[kParts];
+          for (int p = 0; p < kParts; ++p) values[p] = x.parts[p].values + col * T;
+          __m512i dots[kParts][T];
+          dot_tiles<Bits, kParts, T>(codes, n_tiles, values, dots);
           const int64_t g = col / cols.group_size * T;
-          add_group<T>(dots, scale, zero, x.scales + g, x.sums + g, y + strip * 16, y_stride);
+#pragma GCC unroll 2
+          for (int p = 0; p < kParts; ++p) {
+            add_group<T>(dots[p], scale, zero, x.parts[p].scales + g, x.parts[p].sums + g, y + strip * 16, y_stride);
+          }
         });
   }
 };
@@ -132,10 +142,10 @@ struct Int8Products {
   alignas(64) uint8_t tiles[kStrips][kMostTiles * 64];
   __m512 scale[kStrips], zero[kStrips];
 
-  /// The first S strips of `tiles` times T tokens. An activation is loaded once for all strips: with one strip the loads
-  /// would take longer than the products.
+  /// The first S strips of `tiles` times T tokens. An activation is loaded once for all strips: with one strip the
+  /// loads would take longer than the products.
   template <int S, int T>
-  void add_set(const Int8Tokens& tokens, int64_t n_tiles, int64_t col, int64_t group, float* to) {
+  void add_set(const Int8Tokens::Part& tokens, int64_t n_tiles, int64_t col, int64_t group, float* to) {
     const int8_t* values = tokens.values + col * T;
     __m512i dots[S][T];
 #pragma GCC unroll 2
@@ -162,15 +172,16 @@ struct Int8Products {
   }
 
   template <int S>
-  void add_sets(int64_t n_tiles, int64_t col, int64_t group, int64_t strip) {
-    using Function = void (Int8Products::*)(const Int8Tokens&, int64_t, int64_t, int64_t, float*);
-    static constexpr Function kOf[] = {
-        &Int8Products::add_set<S, 1>, &Int8Products::add_set<S, 2>, &Int8Products::add_set<S, 3>,
-        &Int8Products::add_set<S, 4>, &Int8Products::add_set<S, 5>, &Int8Products::add_set<S, 6>,
-        &Int8Products::add_set<S, 7>, &Int8Products::add_set<S, 8>};
+  void add_sets(int parts, int64_t n_tiles, int64_t col, int64_t group, int64_t strip) {
+    using Function = void (Int8Products::*)(const Int8Tokens::Part&, int64_t, int64_t, int64_t, float*);
+    static constexpr Function kOf[] = {&Int8Products::add_set<S, 1>, &Int8Products::add_set<S, 2>,
+                                       &Int8Products::add_set<S, 3>, &Int8Products::add_set<S, 4>,
+                                       &Int8Products::add_set<S, 5>, &Int8Products::add_set<S, 6>,
+                                       &Int8Products::add_set<S, 7>, &Int8Products::add_set<S, 8>};
     for (int64_t set = 0; set < n_sets; ++set) {
       float* to = y + set * kMaxGemvTokens * y_stride + strip * 16;
-      (this->*kOf[x[set].n_tokens - 1])(x[set], n_tiles, col, group, to);
+      const Function add = kOf[x[set].n_tokens - 1];
+      for (int p = 0; p < parts; ++p) (this->*add)(x[set].parts[p], n_tiles, col, group, to);
     }
   }
 
@@ -195,9 +206,9 @@ struct Int8Products {
           zero[i] = zero_values<Bits>(s.zeros + index * kZeroBytes);
         }
         if (now == kStrips) {
-          add_sets<kStrips>(n_tiles, col, col / cols.group_size, strip);
+          add_sets<kStrips>(n_parts<Bits>, n_tiles, col, col / cols.group_size, strip);
         } else {
-          add_sets<1>(n_tiles, col, col / cols.group_size, strip);
+          add_sets<1>(n_parts<Bits>, n_tiles, col, col / cols.group_size, strip);
         }
       }
     }

@@ -56,7 +56,7 @@ void gemv_bf16(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x
   kOf[n_tokens - 1](w, n_rows, n_cols, x, y, y_stride);
 }
 
-float quantize_group(const float* x, int64_t n, int8_t* values, float* sum) noexcept {
+float quantize_group(const float* x, int64_t n, int8_t* values, int8_t* rest, float* sums) noexcept {
   // As bits, so that NaN is greater than infinity, and that than all numbers.
   __m512i most_bits = _mm512_setzero_si512();
   for (int64_t i = 0; i < n; i += 16) {
@@ -68,17 +68,20 @@ float quantize_group(const float* x, int64_t n, int8_t* values, float* sum) noex
   float most;
   __builtin_memcpy(&most, &most_int, 4);
   const float inverse = finite && most > 0x1p-100F ? 127.0F / most : 0.0F;
-  __m512i total = _mm512_setzero_si512();
+  __m512i total = _mm512_setzero_si512(), rest_total = _mm512_setzero_si512();
   for (int64_t i = 0; i < n; i += 16) {
-    // Without something finite nothing is loaded: 0 times 0.
-    const __mmask16 there = first(at_most(16, n - i));
-    const __m512 scaled =
-        _mm512_mul_ps(_mm512_maskz_loadu_ps(finite ? there : __mmask16{0}, x + i), _mm512_set1_ps(inverse));
-    const __m512i rounded = _mm512_cvtps_epi32(scaled);
-    total = _mm512_add_epi32(total, rounded);
-    _mm512_mask_cvtepi32_storeu_epi8(values + i, there, rounded);
+    const __mmask16 there = first(at_most(16, n - i)), used = finite ? there : __mmask16{0};
+    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(used, x + i), _mm512_set1_ps(inverse));
+    const __m512i nearest = _mm512_cvtps_epi32(scaled);
+    const __m512 left = _mm512_sub_ps(scaled, _mm512_cvtepi32_ps(nearest));
+    const __m512i rest_nearest = _mm512_cvtps_epi32(_mm512_mul_ps(left, _mm512_set1_ps(254.0F)));
+    total = _mm512_add_epi32(total, nearest);
+    rest_total = _mm512_add_epi32(rest_total, rest_nearest);
+    _mm512_mask_cvtepi32_storeu_epi8(values + i, there, nearest);
+    _mm512_mask_cvtepi32_storeu_epi8(rest + i, there, rest_nearest);
   }
-  *sum = static_cast<float>(_mm512_reduce_add_epi32(total));
+  sums[0] = static_cast<float>(_mm512_reduce_add_epi32(total));
+  sums[1] = static_cast<float>(_mm512_reduce_add_epi32(rest_total));
   return finite ? most / 127.0F : __builtin_nanf("");
 }
 
@@ -86,11 +89,12 @@ void swiglu(float* gate, const float* up, int64_t n) noexcept {
   for (int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = first(at_most(16, n - i));
     const __m512 x = _mm512_maskz_loadu_ps(mask, gate + i);
-    // With e = e^-|x|: 1 / (1 + e^-x) is 1 / (1 + e) or e / (1 + e).
+    // With e = e^-|x|: 1 / (1 + e^-x) is 1 / (1 + e) or e / (1 + e), and 0 where e would not be a normal number.
     const __m512 e = exp_values(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_abs_ps(x)));
     const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
     const __m512 top = _mm512_mask_mov_ps(_mm512_set1_ps(1.0F), negative, e);
-    const __m512 sigmoid = _mm512_div_ps(top, _mm512_add_ps(_mm512_set1_ps(1.0F), e));
+    const __mmask16 seen = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0F), _CMP_NLT_UQ);
+    const __m512 sigmoid = _mm512_div_ps(_mm512_maskz_mov_ps(seen, top), _mm512_add_ps(_mm512_set1_ps(1.0F), e));
     const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, sigmoid), _mm512_maskz_loadu_ps(mask, up + i));
     _mm512_mask_storeu_ps(gate + i, mask, y);
   }

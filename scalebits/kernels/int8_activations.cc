@@ -54,22 +54,31 @@ void Int8Activations::assign_token(const float* x, int64_t token, std::span<cons
     const float factor = cols.empty() ? 0.0F : norm_factor(x, n, norm);
     for (size_t c = 0; c < cols.size(); ++c) row[c] = x[cols[c]] * factor * weight[cols[c]];
   }
-  int8_t* values = values_.data() + set * kMaxGemvTokens * stored;
+  thread_local std::vector<int8_t> rounded[2];
+  for (auto& part : rounded) part.resize(static_cast<size_t>(stored));
   const int64_t first_param = set * kMaxGemvTokens * groups + t;
-  thread_local std::vector<int8_t> rounded;
-  rounded.resize(static_cast<size_t>(stored));
   const KernelTable& kernels = active_kernels();
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t first = g * group_size_, count = std::min<int64_t>(group_size_, stored - first);
     const auto p = static_cast<size_t>(first_param + g * in_set);
-    scales_[p] = kernels.quantize_group(row.data() + first, count, rounded.data() + first, &sums_[p]);
+    float sums[2];
+    const float scale =
+        kernels.quantize_group(row.data() + first, count, rounded[0].data() + first, rounded[1].data() + first, sums);
+    scales_[0][p] = scale;
+    scales_[1][p] = scale / 254.0F;
+    for (size_t part = 0; part < 2; ++part) sums_[part][p] = sums[part];
   }
-  if (in_set == 1) {
-    std::copy(rounded.begin(), rounded.end(), values);
-    return;
+  for (size_t part = 0; part < 2; ++part) {
+    int8_t* values = values_[part].data() + set * kMaxGemvTokens * stored;
+    const int8_t* from = rounded[part].data();
+    if (in_set == 1) {
+      std::copy_n(from, stored, values);
+    } else {
+      for (int64_t c = 0; c < stored; c += kTileCols) {
+        std::copy_n(from + c, kTileCols, values + c * in_set + t * kTileCols);
+      }
+    }
   }
-  for (int64_t c = 0; c < stored; c += kTileCols)
-    std::copy_n(rounded.data() + c, kTileCols, values + c * in_set + t * kTileCols);
 }
 
 void Int8Activations::assign(std::span<const float> x, int64_t n_tokens, int group_size, std::span<const int32_t> cols,
@@ -82,15 +91,21 @@ void Int8Activations::assign(std::span<const float> x, int64_t n_tokens, int gro
   SCALEBITS_CHECK(cols.empty() || static_cast<int64_t>(cols.size()) == n_columns_);
   SCALEBITS_CHECK(norm.weight.empty() || static_cast<int64_t>(norm.weight.size()) == n_columns_);
   const int64_t groups = ceil_div(n_columns_, group_size), stored = round_up(n_columns_, kTileCols);
-  values_.resize(static_cast<size_t>(n_tokens * stored));
-  scales_.resize(static_cast<size_t>(n_tokens * groups));
-  sums_.resize(scales_.size());
+  for (size_t part = 0; part < 2; ++part) {
+    values_[part].resize(static_cast<size_t>(n_tokens * stored));
+    scales_[part].resize(static_cast<size_t>(n_tokens * groups));
+    sums_[part].resize(scales_[part].size());
+  }
   sets_.clear();
   for (int64_t first = 0; first < n_tokens; first += kMaxGemvTokens) {
-    sets_.push_back({.values = values_.data() + first * stored,
-                     .scales = scales_.data() + first * groups,
-                     .sums = sums_.data() + first * groups,
-                     .n_tokens = static_cast<int32_t>(std::min<int64_t>(kMaxGemvTokens, n_tokens - first))});
+    Int8Tokens set{};
+    for (size_t part = 0; part < 2; ++part) {
+      set.parts[part] = {.values = values_[part].data() + first * stored,
+                         .scales = scales_[part].data() + first * groups,
+                         .sums = sums_[part].data() + first * groups};
+    }
+    set.n_tokens = static_cast<int32_t>(std::min<int64_t>(kMaxGemvTokens, n_tokens - first));
+    sets_.push_back(set);
   }
   if (n_tokens == 1) return assign_token(x.data(), 0, cols, norm);
   parallel_for(n_tokens, [&](int64_t t) { assign_token(x.data() + t * n_columns_, t, cols, norm); });

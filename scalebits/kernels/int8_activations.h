@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Activations in 8 bits, as KernelTable::gemv_int8 takes them: one scale for a token's columns of one weight group.
+/// Activations in one or two parts of 8 bits, as KernelTable::gemv_int8 takes them: one scale for a token's columns of
+/// one weight group.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +41,8 @@ class Int8Activations {
 
   int64_t n_tokens_ = 0, n_columns_ = 0;
   int group_size_ = 0;
-  std::vector<int8_t> values_;
-  std::vector<float> scales_, sums_;
+  std::vector<int8_t> values_[2];
+  std::vector<float> scales_[2], sums_[2];
   std::vector<Int8Tokens> sets_;
 };
 

@@ -32,11 +32,19 @@ struct FloatTokens {
   int32_t n_tokens;
 };
 
-/// The same in 8 bits: x = scale * value, |value| <= 127, one scale for a token's columns of one group.
+/// Weights of so many bits and more are multiplied by both parts of an activation, narrower ones, whose own error is
+/// much larger than that of 8 bits, by the first alone.
+inline constexpr int kTwoPartBits = 3;
+
+/// The same in 8 bits: x = scale * value, |value| <= 127, one scale for a token's columns of one group; and what is
+/// left of x once more in 8 bits, with 1/254 of the scale.
 struct Int8Tokens {
-  const int8_t* values;  ///< [ceil(in_features / 4)][n_tokens][4]
-  const float* scales;   ///< [groups][n_tokens]
-  const float* sums;     ///< [groups][n_tokens], of the values of a group
+  struct Part {
+    const int8_t* values;  ///< [ceil(in_features / 4)][n_tokens][4]
+    const float* scales;   ///< [groups][n_tokens]
+    const float* sums;     ///< [groups][n_tokens], of the values of a group
+  };
+  Part parts[2];
   int32_t n_tokens;
 };
 
@@ -65,9 +73,9 @@ struct KernelTable {
 
   /// The same for activations in 8 bits. Every table gives the same floats, by definition:
   ///
-  ///     y = 0; for each group g of columns, left to right:
-  ///       dot = sum of value[t, c] * code[r, c]                                  (an integer below 2^30, then as f32)
-  ///       y = fma(fma(-zero[r, g], sum[g, t], dot), scale[r, g] * scale[g, t], y)
+  ///     y = 0; for each group g of columns, left to right, and each part p that the block's width takes:
+  ///       dot = sum of value[p, t, c] * code[r, c]                               (an integer below 2^30, then as f32)
+  ///       y = fma(fma(-zero[r, g], sum[p, g, t], dot), scale[r, g] * scale[p, g, t], y)
   void (*gemv_int8)(const PackedPanels& w, int64_t panel, const Int8Tokens& x, float* y, int64_t y_stride) noexcept;
 
   /// gemv_int8 for several sets of tokens; codes are unpacked once for all of them.
@@ -90,11 +98,12 @@ struct KernelTable {
   /// @param out  [n_rows, head_dim] f32
   void (*attend)(const AttentionRows& rows, float* out) noexcept;
 
-  /// One group of activations in 8 bits: with m the greatest magnitude, values[i] = the integer nearest to
-  /// x[i] * (127 / m), ties to even, and the scale m / 127. Every table gives the same. Where m <= 2^-100 all values
-  /// are 0; where something is not finite they are too, and the scale is NaN.
-  /// @param x  [n], n a multiple of 4; @param values  [n]; @param sum  of the values; @return the scale
-  float (*quantize_group)(const float* x, int64_t n, int8_t* values, float* sum) noexcept;
+  /// One group of activations: with m the greatest magnitude and s = x[i] * (127 / m), values[i] is the integer nearest
+  /// to s, rest[i] that nearest to 254 * (s - values[i]), ties to even. Every table gives the same. Where m <= 2^-100
+  /// all are 0; where something is not finite they are too, and the scale is NaN.
+  /// @param x  [n], n a multiple of 4; @param values, rest  [n]; @param sums  [2], of both
+  /// @return the scale of the first part, m / 127
+  float (*quantize_group)(const float* x, int64_t n, int8_t* values, int8_t* rest, float* sums) noexcept;
 
   /// gate[i] = gate[i] / (1 + e^-gate[i]) * up[i]
   void (*swiglu)(float* gate, const float* up, int64_t n) noexcept;

@@ -100,19 +100,24 @@ void gemv_int8(const PackedPanels& w, int64_t panel, const Int8Tokens& x, float*
   const int64_t n = x.n_tokens;
   for (int64_t t = 0; t < n; ++t) std::fill_n(y + t * y_stride, padded_rows(w, panel), 0.0F);
   for_each_group(w, panel, [&](const GroupStrip& group) {
-    std::array<std::array<int32_t, kTileRows>, kMaxGemvTokens> dots{};
-    for_each_code(group, [&](size_t r, int64_t c, uint8_t code) {
-      const int64_t col = group.first_col + c;
-      for (int64_t t = 0; t < n; ++t) {
-        dots[static_cast<size_t>(t)][r] += code * x.values[(col / kTileCols * n + t) * kTileCols + col % kTileCols];
-      }
-    });
     const int64_t g = group.first_col / w.group_size;
-    for (int64_t t = 0; t < n; ++t) {
-      for (size_t r = 0; r < kTileRows; ++r) {
-        const auto dot = static_cast<float>(dots[static_cast<size_t>(t)][r]);
-        float& sum = y[t * y_stride + group.row + static_cast<int64_t>(r)];
-        sum = std::fma(std::fma(-group.zero[r], x.sums[g * n + t], dot), group.scale[r] * x.scales[g * n + t], sum);
+    for (int p = 0; p < (group.bits < kTwoPartBits ? 1 : 2); ++p) {
+      const Int8Tokens::Part& part = x.parts[p];
+      std::array<std::array<int32_t, kTileRows>, kMaxGemvTokens> dots{};
+      for_each_code(group, [&](size_t r, int64_t c, uint8_t code) {
+        const int64_t col = group.first_col + c;
+        for (int64_t t = 0; t < n; ++t) {
+          dots[static_cast<size_t>(t)][r] +=
+              code * part.values[(col / kTileCols * n + t) * kTileCols + col % kTileCols];
+        }
+      });
+      for (int64_t t = 0; t < n; ++t) {
+        for (size_t r = 0; r < kTileRows; ++r) {
+          const auto dot = static_cast<float>(dots[static_cast<size_t>(t)][r]);
+          float& sum = y[t * y_stride + group.row + static_cast<int64_t>(r)];
+          sum = std::fma(std::fma(-group.zero[r], part.sums[g * n + t], dot), group.scale[r] * part.scales[g * n + t],
+                         sum);
+        }
       }
     }
   });
@@ -169,7 +174,7 @@ void attend(const AttentionRows& rows, float* out) noexcept {
   }
 }
 
-float quantize_group(const float* x, int64_t n, int8_t* values, float* sum) noexcept {
+float quantize_group(const float* x, int64_t n, int8_t* values, int8_t* rest, float* sums) noexcept {
   float most = 0;
   bool finite = true;
   for (int64_t i = 0; i < n; ++i) {
@@ -177,12 +182,16 @@ float quantize_group(const float* x, int64_t n, int8_t* values, float* sum) noex
     most = std::max(most, std::abs(x[i]));
   }
   const float inverse = finite && most > 0x1p-100F ? 127.0F / most : 0.0F;
-  int32_t total = 0;
+  int32_t total = 0, rest_total = 0;
   for (int64_t i = 0; i < n; ++i) {
-    values[i] = finite ? static_cast<int8_t>(std::nearbyint(x[i] * inverse)) : int8_t{0};
+    const float scaled = finite ? x[i] * inverse : 0.0F, nearest = std::nearbyint(scaled);
+    values[i] = static_cast<int8_t>(nearest);
+    rest[i] = static_cast<int8_t>(std::nearbyint((scaled - nearest) * 254.0F));
     total += values[i];
+    rest_total += rest[i];
   }
-  *sum = static_cast<float>(total);
+  sums[0] = static_cast<float>(total);
+  sums[1] = static_cast<float>(rest_total);
   return finite ? most / 127.0F : std::numeric_limits<float>::quiet_NaN();
 }
 

@@ -2,6 +2,7 @@
 // The kernels that are not about packed weights; attention has a file of its own.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -70,12 +71,16 @@ TEST_P(ElementwiseKernels, RoundGroupsToTheSameIntegers) {
         for (float& v : x) v *= size;
         x[static_cast<size_t>(n - 1)] = special;
         std::vector<int8_t> expected(static_cast<size_t>(n)), got(static_cast<size_t>(n + 1), 77);
-        float expected_sum = 0, sum = 0;
-        const float expected_scale = reference.quantize_group(x.data(), n, expected.data(), &expected_sum);
-        const float scale = table().quantize_group(x.data(), n, got.data(), &sum);
+        std::vector<int8_t> expected_rest = expected, rest = got;
+        std::array<float, 2> expected_sums{}, sums{};
+        const float expected_scale =
+            reference.quantize_group(x.data(), n, expected.data(), expected_rest.data(), expected_sums.data());
+        const float scale = table().quantize_group(x.data(), n, got.data(), rest.data(), sums.data());
         ASSERT_TRUE(std::equal(expected.begin(), expected.end(), got.begin())) << n << " " << special << " " << size;
+        ASSERT_TRUE(std::equal(expected_rest.begin(), expected_rest.end(), rest.begin())) << n << " " << special;
         EXPECT_EQ(got.back(), 77);
-        EXPECT_EQ(sum, expected_sum);
+        EXPECT_EQ(rest.back(), 77);
+        EXPECT_EQ(sums, expected_sums);
         EXPECT_EQ(std::isnan(scale), std::isnan(expected_scale));
         if (!std::isnan(scale)) {
           EXPECT_EQ(scale, expected_scale);
@@ -90,6 +95,8 @@ TEST_P(ElementwiseKernels, SwigluIsAsExactAsItsOperations) {
   for (const int64_t n : {1, 7, 8, 16, 33, 100}) {
     std::vector<float> gate = random_floats(n, 5);
     for (int64_t i = 0; i < n; ++i) gate[static_cast<size_t>(i)] *= i % 3 == 0 ? 100.0F : 4.0F;
+    const std::array<float, 5> extreme = {-1e30F, -90.0F, -86.0F, 90.0F, 1e30F};
+    for (size_t i = 0; i < extreme.size() && 3 * i < gate.size(); ++i) gate[3 * i] = extreme[i];
     const std::vector<float> up = random_floats(n, 6), before = gate;
     gate.push_back(77);
     table().swiglu(gate.data(), up.data(), n);

@@ -17,14 +17,16 @@ using test::random_floats;
 struct Read {
   const Int8Activations& x;
   [[nodiscard]] const Int8Tokens& set(int64_t t) const { return x.sets()[static_cast<size_t>(t / kMaxGemvTokens)]; }
-  [[nodiscard]] int value(int64_t t, int64_t c) const {
+  [[nodiscard]] int value(int64_t t, int64_t c, int part = 0) const {
     const Int8Tokens& s = set(t);
-    return s.values[(c / 4 * s.n_tokens + t % kMaxGemvTokens) * 4 + c % 4];
+    return s.parts[part].values[(c / 4 * s.n_tokens + t % kMaxGemvTokens) * 4 + c % 4];
   }
-  [[nodiscard]] float scale(int64_t t, int64_t g) const {
-    return set(t).scales[g * set(t).n_tokens + t % kMaxGemvTokens];
+  [[nodiscard]] float scale(int64_t t, int64_t g, int part = 0) const {
+    return set(t).parts[part].scales[g * set(t).n_tokens + t % kMaxGemvTokens];
   }
-  [[nodiscard]] float sum(int64_t t, int64_t g) const { return set(t).sums[g * set(t).n_tokens + t % kMaxGemvTokens]; }
+  [[nodiscard]] float sum(int64_t t, int64_t g, int part = 0) const {
+    return set(t).parts[part].sums[g * set(t).n_tokens + t % kMaxGemvTokens];
+  }
 };
 
 TEST(Int8Activations, AreTheNearestStepsOfAGroupsGreatest) {
@@ -40,15 +42,21 @@ TEST(Int8Activations, AreTheNearestStepsOfAGroupsGreatest) {
         most = std::max(most, std::abs(x[static_cast<size_t>(t * n + c)]));
       }
       EXPECT_EQ(read.scale(t, g), most / 127);
-      int sum = 0, greatest = 0;
+      EXPECT_EQ(read.scale(t, g, 1), most / 127 / 254);
+      int sum = 0, rest = 0, greatest = 0;
       for (int64_t c = g * 24; c < std::min<int64_t>(n, g * 24 + 24); ++c) {
         const float exact = x[static_cast<size_t>(t * n + c)] / (most / 127);
         EXPECT_NEAR(static_cast<float>(read.value(t, c)), exact, 0.5F + 1e-4F);
+        // Half a step of the second part, and the roundings of x * (127 / m) in f32.
+        EXPECT_NEAR(static_cast<float>(read.value(t, c)) + static_cast<float>(read.value(t, c, 1)) / 254, exact,
+                    0.5F / 254 + 4e-5F);
         sum += read.value(t, c);
+        rest += read.value(t, c, 1);
         greatest = std::max(greatest, std::abs(read.value(t, c)));
       }
       EXPECT_EQ(greatest, 127);
       EXPECT_EQ(read.sum(t, g), static_cast<float>(sum));
+      EXPECT_EQ(read.sum(t, g, 1), static_cast<float>(rest));
     }
     for (int64_t c = n; c < 72; ++c) EXPECT_EQ(read.value(t, c), 0);
   }
@@ -61,6 +69,9 @@ TEST(Int8Activations, ByHand) {
   const Read read{rounded};
   const std::vector<int> expected = {127, -127, 0, 2, 2, 50};
   for (int64_t c = 0; c < 6; ++c) EXPECT_EQ(read.value(0, c), expected[static_cast<size_t>(c)]) << c;
+  // 1 is 0 * 2 + 127 * 2 / 254; 3 is 2 * 2 - 127 * 2 / 254; 100.9 is 50 * 2 + 0.9, and 0.9 * 127 = 114.3.
+  const std::vector<int> expected_rest = {0, 0, 127, -127, 127, 114};
+  for (int64_t c = 0; c < 6; ++c) EXPECT_EQ(read.value(0, c, 1), expected_rest[static_cast<size_t>(c)]) << c;
   EXPECT_EQ(read.scale(0, 0), 2.0F);
   EXPECT_EQ(read.sum(0, 0), 54.0F);
 }

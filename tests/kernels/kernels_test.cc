@@ -132,38 +132,50 @@ TEST_P(Kernels, Int8ProductsAreTheSameFloatsInGroupsOfAnySize) {
   }
 }
 
-/// What a group's greatest sum looks like: all codes 255, all activations 127.
+/// All codes and all activations at their greatest, one group a row: where sums could overflow if any can. Groups of
+/// 1024 go through the product that unpacks tiles first.
 TEST_P(Kernels, TheGreatestIntegerSumsDoNotOverflow) {
-  const BlockGrid grid(16, kMaxGroupSize, {.rows = 16, .cols = kMaxGroupSize, .group_size = kMaxGroupSize});
-  RandomPacked w{.grid = grid, .matrix = PackedMatrix(grid, {8}), .panels = {}, .weights = {}};
-  w.matrix.set_block(0, std::vector<uint8_t>(16 * kMaxGroupSize, 255),
-                     std::vector<GroupParams>(16, {.scale = nearest_scale(1.0F), .zero = 0}));
-  w.panels = check_packed(w.matrix.view(), "greatest");
-  for (const float sign : {1.0F, -1.0F}) {
-    Int8Activations x;
-    x.assign(std::vector<float>(kMaxGroupSize, sign), 1, kMaxGroupSize, {});
-    for (const float y : int8_product(table(), w, x)) EXPECT_NEAR(sign * y, 255.0F * kMaxGroupSize, 1);  // f32: 0.25
+  for (const int size : {1024, kMaxGroupSize}) {
+    for (int bits = 1; bits <= 8; ++bits) {
+      const BlockGrid grid(16, size, {.rows = 16, .cols = size, .group_size = size});
+      RandomPacked w{
+          .grid = grid, .matrix = PackedMatrix(grid, {static_cast<uint8_t>(bits)}), .panels = {}, .weights = {}};
+      const int code = (1 << bits) - 1;
+      w.matrix.set_block(0, std::vector<uint8_t>(static_cast<size_t>(16 * size), static_cast<uint8_t>(code)),
+                         std::vector<GroupParams>(16, {.scale = nearest_scale(1.0F), .zero = 0}));
+      w.panels = check_packed(w.matrix.view(), "greatest");
+      for (const float sign : {1.0F, -1.0F}) {
+        Int8Activations x;
+        x.assign(std::vector<float>(static_cast<size_t>(9 * size), sign), 9, size, {});
+        const double exact = static_cast<double>(sign) * code * size;
+        for (const float y : int8_product(table(), w, x)) EXPECT_NEAR(y, exact, 1e-6 * std::abs(exact));
+        for (const float y : int8_product_by_sets(table(), w, x)) EXPECT_NEAR(y, exact, 1e-6 * std::abs(exact));
+      }
+    }
   }
 }
 
-/// The definition itself against exact arithmetic on the activations as they were rounded: integer sums are exact here,
-/// and each group costs at most four roundings.
+/// The definition itself against exact arithmetic on the activations as they were rounded, in one part for narrow
+/// weights and two for others: integer sums are exact here, and each group costs at most four roundings a part.
 TEST(ReferenceKernels, Int8ProductIsThatOfTheRoundedActivations) {
-  const RandomPacked w = random_packed(70, 150, kSmall, 0, 3);
-  const std::vector<float> x = random_floats(3 * 150, 5);
-  Int8Activations rounded;
-  rounded.assign(x, 3, kSmall.group_size, {});
-  std::vector<float> values(x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    const size_t t = i / 150, c = i % 150;
-    const Int8Tokens& tokens = rounded.sets()[0];
-    values[i] = tokens.scales[c / 8 * 3 + t] * tokens.values[(c / 4 * 3 + t) * 4 + c % 4];
+  for (int bits = 1; bits <= 8; ++bits) {
+    const RandomPacked w = random_packed(70, 150, kSmall, bits, 3);
+    const std::vector<float> x = random_floats(3 * 150, 5);
+    Int8Activations rounded;
+    rounded.assign(x, 3, kSmall.group_size, {});
+    std::vector<float> values(x.size()), y(3 * 70);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const size_t t = i / 150, c = i % 150;
+      for (int p = 0; p < (bits < kTwoPartBits ? 1 : 2); ++p) {
+        const Int8Tokens::Part& part = rounded.sets()[0].parts[p];
+        values[i] += part.scales[c / 8 * 3 + t] * part.values[(c / 4 * 3 + t) * 4 + c % 4];
+      }
+    }
+    const PackedView view = w.matrix.view();
+    const std::vector<Int8Product> products = {{&view, &w.panels, &rounded, y, {}}};
+    multiply_int8(products);
+    expect_product(w, values, 3, y, 8 * 19);
   }
-  std::vector<float> y(3 * 70);
-  const PackedView view = w.matrix.view();
-  const std::vector<Int8Product> products = {{&view, &w.panels, &rounded, y, {}}};
-  multiply_int8(products);
-  expect_product(w, values, 3, y, 4 * 19);
 }
 
 /// Also shows that nothing need be aligned: streams begin wherever their lengths put them.
