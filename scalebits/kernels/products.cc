@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <ranges>
 
 #include "scalebits/base/checked.h"
 #include "scalebits/base/errors.h"
@@ -65,6 +66,17 @@ std::vector<float> interleaved(std::span<const float> x, int64_t n_tokens, std::
   return out;
 }
 
+void multiply_panels(const KernelTable& kernels, const Int8Product& p, int64_t first, int64_t end) {
+  const PackedPanels packed = packed_panels(*p.w, *p.panels);
+  const std::span<const Int8Tokens> sets = p.x->sets();
+  for (int64_t panel = first; panel < end; ++panel) {
+    const Extent rows = p.w->grid.rows(panel);
+    float* sums = panel_scratch(p.x->n_tokens() * rows.padded);
+    kernels.gemm_int8(packed, panel, sets.data(), static_cast<int64_t>(sets.size()), sums, rows.padded);
+    put_rows(sums, rows.padded, rows, p.rows, p.x->n_tokens(), packed.out_features, p.y.data());
+  }
+}
+
 }  // namespace
 
 void gemv_packed(const PackedView& w, const PanelOffsets& panels, std::span<const float> x, int64_t n_tokens,
@@ -106,18 +118,15 @@ void multiply_int8(std::span<const Int8Product> products) {
     const double share = static_cast<double>(bytes) / static_cast<double>(tasks);
     int64_t before = 0;
     for (const Int8Product& p : products) {
-      const PackedPanels packed = packed_panels(*p.w, *p.panels);
-      const int64_t count = p.w->grid.row_blocks(), n_tokens = p.x->n_tokens();
-      for (int64_t panel = 0; panel < count; ++panel) {
+      const auto owner = [&](int64_t panel) {
         const int64_t twice = 2 * before + bytes_before(*p.panels, panel) + bytes_before(*p.panels, panel + 1);
-        const auto owner = static_cast<int64_t>(static_cast<double>(twice) / 2 / share);
-        if (std::min(owner, tasks - 1) != task) continue;
-        const Extent rows = p.w->grid.rows(panel);
-        float* sums = panel_scratch(n_tokens * rows.padded);
-        kernels.gemm_int8(packed, panel, p.x->sets().data(), static_cast<int64_t>(p.x->sets().size()), sums,
-                          rows.padded);
-        put_rows(sums, rows.padded, rows, p.rows, n_tokens, packed.out_features, p.y.data());
-      }
+        return std::min(static_cast<int64_t>(static_cast<double>(twice) / 2 / share), tasks - 1);
+      };
+      const int64_t count = p.w->grid.row_blocks();
+      const auto all = std::views::iota(int64_t{0}, count);
+      const auto first = std::ranges::partition_point(all, [&](int64_t panel) { return owner(panel) < task; });
+      const auto end = std::ranges::partition_point(all, [&](int64_t panel) { return owner(panel) <= task; });
+      multiply_panels(kernels, p, first - all.begin(), end - all.begin());
       before += bytes_before(*p.panels, count);
     }
   });
