@@ -10,40 +10,36 @@ inline __m512 bf16_values(__m256i bits) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 
-/// R rows times T tokens.
-template <int R, int T>
-inline void rows_bf16(const uint16_t* w, int64_t n_cols, const float* x, float* y, int64_t y_stride) {
-  __m512 sums[R][T];
-  for (auto& row : sums) {
-    for (auto& sum : row) sum = _mm512_setzero_ps();
+/// How far ahead of the weights in use memory is asked for, in elements.
+constexpr int64_t kAhead = 4096;
+
+/// One row times T tokens, row after row, so that memory is read in one stream. Two sums for each token, so that one
+/// need not wait for the other.
+template <int T>
+inline void row_bf16(const uint16_t* w, int64_t n_cols, const float* x, float* y, int64_t y_stride) {
+  __m512 sums[2][T];
+  for (auto& chain : sums) {
+    for (auto& sum : chain) sum = _mm512_setzero_ps();
   }
-  const auto add = [&](int64_t c, __mmask16 mask) {
-    __m512 values[T];
-    for (int t = 0; t < T; ++t) values[t] = _mm512_maskz_loadu_ps(mask, x + t * n_cols + c);
-    for (int r = 0; r < R; ++r) {
-      const __m512 weights = bf16_values(_mm256_maskz_loadu_epi16(mask, w + r * n_cols + c));
-      for (int t = 0; t < T; ++t) sums[r][t] = _mm512_fmadd_ps(weights, values[t], sums[r][t]);
+  const auto add = [&](int64_t c, __mmask16 mask, __m512* chain) {
+    const __m512 weights = bf16_values(_mm256_maskz_loadu_epi16(mask, w + c));
+    for (int t = 0; t < T; ++t) {
+      chain[t] = _mm512_fmadd_ps(weights, _mm512_maskz_loadu_ps(mask, x + t * n_cols + c), chain[t]);
     }
   };
   int64_t c = 0;
-  for (; c + 16 <= n_cols; c += 16) {
-    if (c % 32 == 0) {
-      for (int r = 0; r < R; ++r) _mm_prefetch(reinterpret_cast<const char*>(w + r * n_cols + c + 1024), _MM_HINT_T0);
-    }
-    add(c, 0xffff);
+  for (; c + 32 <= n_cols; c += 32) {
+    _mm_prefetch(reinterpret_cast<const char*>(w + c + kAhead), _MM_HINT_T0);
+    add(c, 0xffff, sums[0]);
+    add(c + 16, 0xffff, sums[1]);
   }
-  if (c < n_cols) add(c, first(n_cols - c));
-  for (int r = 0; r < R; ++r) {
-    for (int t = 0; t < T; ++t) y[t * y_stride + r] = _mm512_reduce_add_ps(sums[r][t]);
-  }
+  for (; c < n_cols; c += 16) add(c, first(at_most(16, n_cols - c)), sums[0]);
+  for (int t = 0; t < T; ++t) y[t * y_stride] = _mm512_reduce_add_ps(_mm512_add_ps(sums[0][t], sums[1][t]));
 }
 
 template <int T>
 void gemv_bf16_of(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x, float* y, int64_t y_stride) {
-  constexpr int kRows = T <= 4 ? 4 : 2;
-  int64_t r = 0;
-  for (; r + kRows <= n_rows; r += kRows) rows_bf16<kRows, T>(w + r * n_cols, n_cols, x, y + r, y_stride);
-  for (; r < n_rows; ++r) rows_bf16<1, T>(w + r * n_cols, n_cols, x, y + r, y_stride);
+  for (int64_t r = 0; r < n_rows; ++r) row_bf16<T>(w + r * n_cols, n_cols, x, y + r, y_stride);
 }
 
 }  // namespace

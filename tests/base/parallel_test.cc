@@ -34,6 +34,19 @@ TEST_P(Parallel, RunsEachIndexOnce) {
   }
 }
 
+/// Threads look for news for 0.1 ms; longer waits, between calls and for the last task, are slept through.
+TEST_P(Parallel, WakesThreadsThatHaveGoneToSleep) {
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(repeat % 2));
+    std::atomic<int> runs = 0;
+    parallel_for(9, [&](int64_t i) {
+      if (i % 4 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      ++runs;
+    });
+    EXPECT_EQ(runs, 9);
+  }
+}
+
 TEST_P(Parallel, RethrowsTheExceptionOfTheLowestIndexAfterAllHaveRun) {
   for (int repeat = 0; repeat < 5; ++repeat) {
     std::atomic<int> runs = 0;
