@@ -28,21 +28,27 @@ inline void clear(int64_t n_tokens, int64_t n_strips, float* y, int64_t y_stride
   }
 }
 
-/// y[t] = fma(fma(-zero, sum[t], dot[t]), scale * x_scale[t], y[t]) for 16 rows.
-template <int T>
-[[gnu::always_inline]] inline void add_group(const __m512i (&dots)[T], __m512 scale, __m512 zero, const float* x_scales,
-                                             const float* x_sums, float* y, int64_t y_stride) {
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) {
-    const __m512 dot = _mm512_fnmadd_ps(zero, _mm512_set1_ps(x_sums[t]), _mm512_cvtepi32_ps(dots[t]));
-    const __m512 factor = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[t]));
-    _mm512_storeu_ps(y + t * y_stride, _mm512_fmadd_ps(dot, factor, _mm512_loadu_ps(y + t * y_stride)));
-  }
-}
-
 /// How many parts of an activation weights of a width take.
 template <int Bits>
 constexpr int n_parts = Bits < kTwoPartBits ? 1 : 2;
+
+/// y[t] = fma(fma(-zero, sum[t], dots[p][t]), scale * x_scale[t], y[t]) for each of P parts, 16 rows. What is stored
+/// once need not be waited for between the parts.
+template <int P, int T>
+[[gnu::always_inline]] inline void add_group(const __m512i (&dots)[P][T], __m512 scale, __m512 zero,
+                                             const Int8Tokens::Part* parts, int64_t group, float* y, int64_t y_stride) {
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+    __m512 sum = _mm512_loadu_ps(y + t * y_stride);
+#pragma GCC unroll 2
+    for (int p = 0; p < P; ++p) {
+      const int64_t i = group * T + t;
+      const __m512 dot = _mm512_fnmadd_ps(zero, _mm512_set1_ps(parts[p].sums[i]), _mm512_cvtepi32_ps(dots[p][t]));
+      sum = _mm512_fmadd_ps(dot, _mm512_mul_ps(scale, _mm512_set1_ps(parts[p].scales[i])), sum);
+    }
+    _mm512_storeu_ps(y + t * y_stride, sum);
+  }
+}
 
 /// dots[p][t] = codes of the group's tiles times the values of token t, each tile unpacked once for both parts. Few
 /// tokens get several sums each, so that a sum need not wait for the one before.
@@ -100,19 +106,15 @@ struct Int8Product {
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
     constexpr int kParts = n_parts<Bits>;
-    for_each_group<Bits>(
-        s, cols, n_strips,
-        [&](const uint8_t* codes, int64_t n_tiles, int64_t col, __m512 scale, __m512 zero, int64_t strip) {
-          const int8_t* values[kParts];
-          for (int p = 0; p < kParts; ++p) values[p] = x.parts[p].values + col * T;
-          __m512i dots[kParts][T];
-          dot_tiles<Bits, kParts, T>(codes, n_tiles, values, dots);
-          const int64_t g = col / cols.group_size * T;
-#pragma GCC unroll 2
-          for (int p = 0; p < kParts; ++p) {
-            add_group<T>(dots[p], scale, zero, x.parts[p].scales + g, x.parts[p].sums + g, y + strip * 16, y_stride);
-          }
-        });
+    for_each_group<Bits>(s, cols, n_strips,
+                         [&](const uint8_t* codes, int64_t n_tiles, int64_t col, int64_t group, __m512 scale,
+                             __m512 zero, int64_t strip) {
+                           const int8_t* values[kParts];
+                           for (int p = 0; p < kParts; ++p) values[p] = x.parts[p].values + col * T;
+                           __m512i dots[kParts][T];
+                           dot_tiles<Bits, kParts, T>(codes, n_tiles, values, dots);
+                           add_group<kParts, T>(dots, scale, zero, x.parts, group, y + strip * 16, y_stride);
+                         });
   }
 };
 
@@ -147,11 +149,11 @@ struct Int8Products {
   template <int S, int T>
   void add_set(const Int8Tokens::Part& tokens, int64_t n_tiles, int64_t col, int64_t group, float* to) {
     const int8_t* values = tokens.values + col * T;
-    __m512i dots[S][T];
+    __m512i dots[S][1][T];
 #pragma GCC unroll 2
     for (int s = 0; s < S; ++s) {
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) dots[s][t] = _mm512_setzero_si512();
+      for (int t = 0; t < T; ++t) dots[s][0][t] = _mm512_setzero_si512();
     }
     for (int64_t i = 0; i < n_tiles; ++i) {
       __m512i tile[S];
@@ -161,14 +163,11 @@ struct Int8Products {
       for (int t = 0; t < T; ++t) {
         const __m512i value = _mm512_set1_epi32(load_int(values + (i * T + t) * 4));
 #pragma GCC unroll 2
-        for (int s = 0; s < S; ++s) add_dot(dots[s][t], tile[s], value);
+        for (int s = 0; s < S; ++s) add_dot(dots[s][0][t], tile[s], value);
       }
     }
 #pragma GCC unroll 2
-    for (int s = 0; s < S; ++s) {
-      add_group<T>(dots[s], scale[s], zero[s], tokens.scales + group * T, tokens.sums + group * T, to + s * 16,
-                   y_stride);
-    }
+    for (int s = 0; s < S; ++s) add_group<1, T>(dots[s], scale[s], zero[s], &tokens, group, to + s * 16, y_stride);
   }
 
   template <int S>
@@ -206,9 +205,9 @@ struct Int8Products {
           zero[i] = zero_values<Bits>(s.zeros + index * kZeroBytes);
         }
         if (now == kStrips) {
-          add_sets<kStrips>(n_parts<Bits>, n_tiles, col, col / cols.group_size, strip);
+          add_sets<kStrips>(n_parts<Bits>, n_tiles, col, cols.first_group + g, strip);
         } else {
-          add_sets<1>(n_parts<Bits>, n_tiles, col, col / cols.group_size, strip);
+          add_sets<1>(n_parts<Bits>, n_tiles, col, cols.first_group + g, strip);
         }
       }
     }
@@ -251,29 +250,29 @@ struct FloatProduct {
 
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
-    for_each_group<Bits>(
-        s, cols, n_strips,
-        [&](const uint8_t* codes, int64_t n_tiles, int64_t col, __m512 scale, __m512 zero, int64_t strip) {
-          __m512 sums[4][T];  // of each column of a tile
-          for (auto& column : sums) {
-            for (auto& sum : column) sum = _mm512_setzero_ps();
-          }
-          const float* values = x.values + col * T;
-          for (int64_t i = 0; i < n_tiles; ++i) {
-            const Steps step = steps(tile_codes<Bits>(codes + i * 8 * Bits), zero);
+    for_each_group<Bits>(s, cols, n_strips,
+                         [&](const uint8_t* codes, int64_t n_tiles, int64_t col, int64_t group, __m512 scale,
+                             __m512 zero, int64_t strip) {
+                           __m512 sums[4][T];  // of each column of a tile
+                           for (auto& column : sums) {
+                             for (auto& sum : column) sum = _mm512_setzero_ps();
+                           }
+                           const float* values = x.values + col * T;
+                           for (int64_t i = 0; i < n_tiles; ++i) {
+                             const Steps step = steps(tile_codes<Bits>(codes + i * 8 * Bits), zero);
 #pragma GCC unroll 4
-            for (int j = 0; j < 4; ++j) {
-              for (int t = 0; t < T; ++t)
-                sums[j][t] = _mm512_fmadd_ps(step.column[j], _mm512_set1_ps(*values++), sums[j][t]);
-            }
-          }
-          for (int t = 0; t < T; ++t) {
-            float* to = y + t * y_stride + strip * 16;
-            const __m512 sum =
-                _mm512_add_ps(_mm512_add_ps(sums[0][t], sums[1][t]), _mm512_add_ps(sums[2][t], sums[3][t]));
-            _mm512_storeu_ps(to, _mm512_fmadd_ps(scale, sum, _mm512_loadu_ps(to)));
-          }
-        });
+                             for (int j = 0; j < 4; ++j) {
+                               for (int t = 0; t < T; ++t)
+                                 sums[j][t] = _mm512_fmadd_ps(step.column[j], _mm512_set1_ps(*values++), sums[j][t]);
+                             }
+                           }
+                           for (int t = 0; t < T; ++t) {
+                             float* to = y + t * y_stride + strip * 16;
+                             const __m512 sum = _mm512_add_ps(_mm512_add_ps(sums[0][t], sums[1][t]),
+                                                              _mm512_add_ps(sums[2][t], sums[3][t]));
+                             _mm512_storeu_ps(to, _mm512_fmadd_ps(scale, sum, _mm512_loadu_ps(to)));
+                           }
+                         });
   }
 };
 
@@ -298,21 +297,22 @@ struct Decoding {
 
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
-    for_each_group<Bits>(
-        s, cols, (n_rows + 15) / 16,
-        [&](const uint8_t* codes, int64_t n_tiles, int64_t col, __m512 scale, __m512 zero, int64_t strip) {
-          const int64_t rows = at_most(16, n_rows - strip * 16);
-          for (int64_t i = 0; i < n_tiles; ++i) {
-            const Steps step = steps(tile_codes<Bits>(codes + i * 8 * Bits), zero);
-            alignas(64) float columns[4][16];
-            for (int j = 0; j < 4; ++j) _mm512_store_ps(columns[j], _mm512_mul_ps(scale, step.column[j]));
-            const int64_t n = at_most(4, n_cols - col - 4 * i);
-            float* to = out + strip * 16 * stride + col + 4 * i;
-            for (int64_t r = 0; r < rows; ++r, to += stride) {
-              for (int64_t j = 0; j < n; ++j) to[j] = columns[j][r];
-            }
-          }
-        });
+    for_each_group<Bits>(s, cols, (n_rows + 15) / 16,
+                         [&](const uint8_t* codes, int64_t n_tiles, int64_t col, int64_t group, __m512 scale,
+                             __m512 zero, int64_t strip) {
+                           const int64_t rows = at_most(16, n_rows - strip * 16);
+                           for (int64_t i = 0; i < n_tiles; ++i) {
+                             const Steps step = steps(tile_codes<Bits>(codes + i * 8 * Bits), zero);
+                             alignas(64) float columns[4][16];
+                             for (int j = 0; j < 4; ++j)
+                               _mm512_store_ps(columns[j], _mm512_mul_ps(scale, step.column[j]));
+                             const int64_t n = at_most(4, n_cols - col - 4 * i);
+                             float* to = out + strip * 16 * stride + col + 4 * i;
+                             for (int64_t r = 0; r < rows; ++r, to += stride) {
+                               for (int64_t j = 0; j < n; ++j) to[j] = columns[j][r];
+                             }
+                           }
+                         });
   }
 };
 
