@@ -34,7 +34,7 @@ struct FloatTokens {
 
 /// Weights of so many bits and more are multiplied by both parts of an activation, narrower ones, whose own error is
 /// much larger than that of 8 bits, by the first alone.
-inline constexpr int kTwoPartBits = 3;
+inline constexpr int kTwoPartBits = 4;
 
 /// The same in 8 bits: x = scale * value, |value| <= 127, one scale for a token's columns of one group; and what is
 /// left of x once more in 8 bits, with 1/254 of the scale.
