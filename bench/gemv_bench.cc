@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Products of packed matrices with a few tokens in 8 bits, for every kernel table this machine runs: gemv/reference/4/1 is
-/// 4 bits and one token. One thread; `scalebits bench --kernel` measures with several, and mixed widths. bytes_per_second counts the four packed streams, which is all a product reads of the
-/// matrix; the case `read` streams the same memory and does nothing else, the most that any kernel could reach.
+/// Products of packed matrices with a few tokens in 8 bits, for every kernel table this machine runs:
+/// gemv/reference/4/1 is 4 bits and one token. One thread; `scalebits bench --kernel` measures with several, and mixed
+/// widths. bytes_per_second counts the four packed streams, which is all a product reads of the matrix; the case `read`
+/// streams the same memory and does nothing else, the most that any kernel could reach.
 #include <benchmark/benchmark.h>
 
 #include <string>
