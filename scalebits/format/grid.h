@@ -22,7 +22,7 @@ constexpr int zero_bits(int bits) { return bits < 8 ? bits + 1 : 8; }
 constexpr float zero_unit(int bits) { return bits < 8 ? 0.5F : 1.0F; }
 
 /// Shape of the unit of allocation and of the unit of scaling. `rows` is a multiple of 16, `cols` of `group_size`,
-/// `group_size` of 4.
+/// `group_size` of 4 and at most kMaxGroupSize.
 struct BlockSpec {
   int rows = 128;
   int cols = 128;
