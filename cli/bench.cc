@@ -106,7 +106,9 @@ void add_bench(CLI::App& app, Invocation& invocation) {
   command->add_option("--repetitions", flags->repetitions, "Default: 5 for a model, 15 for kernels")
       ->check(CLI::Range(1, 100000))
       ->type_name("N");
-  command->add_option("--activations", flags->activations, "int8 as in generation, or exact f32")
+  command
+      ->add_option("--activations", flags->activations,
+                   "Of a model's packed layers: int8 as in generation, or exact f32")
       ->check(CLI::IsMember({"int8", "f32"}))
       ->type_name("NAME")
       ->capture_default_str();

@@ -60,7 +60,7 @@ CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std:
       ->capture_default_str();
   command
       ->add_option("--activations", o.activations,
-                   "Of packed layers: f32 (exact), or rounded to int8 as generation does, which is faster")
+                   "Of MODEL's packed layers: f32 (exact), or rounded to int8 as generation does")
       ->check(CLI::IsMember({"f32", "int8"}))
       ->type_name("NAME")
       ->capture_default_str();
@@ -72,11 +72,17 @@ CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std:
   return command;
 }
 
-std::unique_ptr<ModelWeights> open(const std::string& dir, const EvalOptions& o) {
+/// @param activations  of packed layers
+std::unique_ptr<ModelWeights> open(const std::string& dir, const EvalOptions& o,
+                                   const std::string& activations = "f32") {
   const at::ScalarType wanted = o.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  auto model = open_model(dir, wanted, o.activations == "int8" ? Activations::kInt8 : Activations::kFloat);
+  auto model = open_model(dir, wanted, activations == "int8" ? Activations::kInt8 : Activations::kFloat);
   if (model->dtype() != wanted) {
     fail<InvalidArgument>("--dtype", "got {}, expected f32: {} is packed, and packed models compute in f32.", o.dtype,
+                          dir);
+  }
+  if (activations == "int8" && model->config().quant_method.empty()) {
+    fail<InvalidArgument>("--activations", "got int8, expected f32: {} is dense, and only packed layers round them.",
                           dir);
   }
   return model;
@@ -182,7 +188,7 @@ double timed(Measure measure) {
 }
 
 Json run_ppl(const EvalOptions& o, Session& session) {
-  const auto model = open(o.model, o);
+  const auto model = open(o.model, o, o.activations);
   const WindowSet set = prepare(o, *model, *model, session.log);
   print_protocol(set);
   Perplexity p;
@@ -196,7 +202,7 @@ Json run_ppl(const EvalOptions& o, Session& session) {
 }
 
 Json run_kl(const EvalOptions& o, Session& session) {
-  const auto model = open(o.model, o);
+  const auto model = open(o.model, o, o.activations);
   const auto reference = open(o.ref, o);
   check_comparable(*model, *reference);
   const WindowSet set = prepare(o, *model, *reference, session.log);

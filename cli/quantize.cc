@@ -71,7 +71,9 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
   command->add_option("--block", o.block, "Rows x columns that share one width: multiples of 16 and of the group size")
       ->type_name("RxC")
       ->capture_default_str();
-  command->add_option("--group-size", o.group_size, "Columns that share one scale and zero point; a multiple of 4")
+  command
+      ->add_option("--group-size", o.group_size,
+                   "Columns that share one scale and zero point; a multiple of 4 up to 16384")
       ->type_name("N")
       ->capture_default_str();
   command

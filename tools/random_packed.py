@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
     def check(self):
         """Raises ValueError for what the program refuses."""
-        if self.rows < 1 or self.rows % TILE_ROWS or self.group_size < 1 or self.group_size % TILE_COLS:
+        if self.rows < 1 or self.rows % TILE_ROWS or self.group_size < 1 or self.group_size % TILE_COLS or self.group_size > 16384:
             raise ValueError(f"blocks of {self.rows} rows, groups of {self.group_size}: expected multiples of "
                              f"{TILE_ROWS} and {TILE_COLS}")
         if self.cols < 1 or self.cols % self.group_size:

@@ -172,7 +172,7 @@ void set_thread_start_hook(std::function<void()> hook) {
 
 void parallel_for(int64_t n, IndexTask task) {
   if (n <= 0) return;
-  if (t_inside) {
+  if (t_inside || n == 1) {
     for (int64_t i = 0; i < n; ++i) task(i);
     return;
   }

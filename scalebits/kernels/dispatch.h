@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Products with packed matrices: typed views in, threads and choice of instruction set inside.
+/// The choice of instruction set, and packed matrices as its kernels take them.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ std::vector<std::string_view> available_kernels();
 /// The table called `name`; "" is the best one.
 /// @throws DeviceError listing the available ones when there is no such table or this machine cannot run it
 const KernelTable& select_kernels(std::string_view name);
-/// The table that the functions below use: the one named by the environment variable SCALEBITS_ISA, else the best.
+/// The table in use: the one named by the environment variable SCALEBITS_ISA, else the best.
 /// Looked up once. @throws DeviceError as select_kernels
 const KernelTable& active_kernels();
 

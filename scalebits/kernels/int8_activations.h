@@ -20,7 +20,7 @@ struct NormBefore {
 /// out = the norm of one token's x, [n].
 void apply_norm(std::span<const float> x, const NormBefore& norm, std::span<float> out);
 
-/// Buffers are kept from one use to the next, so that generation allocates nothing after its first token.
+/// Buffers are kept from one use to the next.
 class Int8Activations {
  public:
   /// KernelTable::quantize_group of every group; the same on every machine.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The table of compute kernels of one instruction set. Plain structs only: files built for one instruction set include
-/// this header and nothing else of ours (docs/design.md, decision 7).
+/// this header and those of the same set, and nothing else of ours (docs/design.md, "Kernels").
 #pragma once
 
 #include <cstdint>
@@ -119,7 +119,7 @@ extern const KernelTable kTable;
 
 #if defined(__x86_64__)
 namespace avx512 {
-extern const KernelTable kTable;  ///< F, BW, VL, VBMI, VNNI
+extern const KernelTable kTable;  ///< F, BW, DQ, VL, VBMI, VNNI
 }
 namespace avx2 {
 extern const KernelTable kTable;  ///< AVX2, FMA, F16C

@@ -40,7 +40,7 @@ class ModelWeights {
   /// Final norm of x [..., d_model], f32, in the channel order that head() reads.
   [[nodiscard]] at::Tensor final_hidden(const at::Tensor& x) const;
   /// Logits of final hidden states [..., d_model] -> [..., vocab_size], f32. A packed head is multiplied in place for a
-  /// few rows (generation never holds a dense one); for more it is head().
+  /// few rows (generation never holds a dense one) and with Activations::kInt8; otherwise it is head().
   [[nodiscard]] at::Tensor logits(const at::Tensor& hidden) const;
   /// Logits of the full-precision model for its own final hidden states: what this model is compared with.
   [[nodiscard]] virtual at::Tensor reference_logits(const at::Tensor& hidden) const { return logits(hidden); }

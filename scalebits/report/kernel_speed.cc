@@ -62,7 +62,7 @@ class Memory {
   }
 
  private:
-  static constexpr int64_t kPart = 8 << 20;
+  static constexpr int64_t kPart = 256 << 10;
   std::vector<uint8_t> bytes_;
   inline static std::atomic<uint64_t> sink_{0};
 };
@@ -102,6 +102,9 @@ KernelSpeed measure(const PackedMatrix& matrix, const KernelSpeedOptions& option
 
 std::vector<KernelSpeed> measure_kernels(const KernelSpeedOptions& options, Log& log) {
   if (options.n_tokens < 1) fail<InvalidArgument>("--tokens", "got {}, expected at least 1.", options.n_tokens);
+  if (options.repetitions < 1) {
+    fail<InvalidArgument>("--repetitions", "got {}, expected at least 1.", options.repetitions);
+  }
   const BlockGrid grid(options.rows, options.cols, {.rows = 32, .cols = 128, .group_size = 128});
   const Memory memory(grid.n_weights());
   std::vector<KernelSpeed> all;

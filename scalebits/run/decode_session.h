@@ -2,7 +2,8 @@
 /// One text in the making: a model, the keys and values of all tokens so far, and the next token's logits.
 ///
 /// This is model/transformer.h's decoder layer over raw buffers: norms, gathers and rounding of activations in one
-/// pass, keys and values in f16, no tensor and no allocation for a token. Prompts go through it in chunks.
+/// pass, keys and values in f16; where all layers and the head are packed or bf16, no tensor is made for a token.
+/// Prompts go through it in chunks.
 #pragma once
 
 #include <memory>

@@ -8,6 +8,7 @@
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/interrupt.h"
+#include "scalebits/model/names.h"
 #include "scalebits/run/decode_session.h"
 #include "scalebits/run/stop_strings.h"
 
@@ -72,7 +73,11 @@ double Generated::decode_tps() const {
 }
 
 std::unique_ptr<ModelWeights> open_for_generation(const std::filesystem::path& dir) {
-  return open_model(dir, read_hf_config(dir).stored_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat);
+  auto model = open_model(dir);
+  if (!model->config().quant_method.empty()) return model;
+  // What the tensors say, not config.json: f16 or f32 weights must not be rounded because it is wrong.
+  const DType stored = model->checkpoint().get(linear_name(0, Proj::kQ) + ".weight").dtype;
+  return stored == DType::kBF16 ? open_model(dir, at::kBFloat16) : std::move(model);
 }
 
 Generated generate(ModelWeights& weights, const Tokenizer& tokenizer, std::string_view prompt,

@@ -21,10 +21,12 @@ constexpr size_t kMostProducts = 3;
 void add_bias(const at::Tensor& bias, int64_t n_tokens, std::span<float> y) {
   if (!bias.defined()) return;
   const at::Tensor f = bias.to(at::kFloat);
-  const auto n = static_cast<size_t>(f.numel());
-  for (size_t t = 0; t < static_cast<size_t>(n_tokens); ++t) {
-    for (size_t i = 0; i < n; ++i) y[t * n + i] += f.data_ptr<float>()[i];
-  }
+  const float* values = f.data_ptr<float>();
+  const int64_t n = f.numel();
+  parallel_for(n_tokens, [&](int64_t t) {
+    float* row = y.data() + t * n;
+    for (int64_t i = 0; i < n; ++i) row[i] += values[i];
+  });
 }
 
 void multiply_dense(const DenseLinear& linear, LayerInput& input, std::span<float> y) {
@@ -40,10 +42,13 @@ void multiply_dense(const DenseLinear& linear, LayerInput& input, std::span<floa
                         static_cast<int32_t>(n_tokens), y.data() + first, n);
     });
   } else {
-    const at::NoGradGuard no_grad;
-    const at::Tensor in = at::from_blob(const_cast<float*>(x.data()), {n_tokens, k}, at::kFloat);
+    const at::Tensor in = at::from_blob(const_cast<float*>(x.data()), {n_tokens, k}, at::kFloat).to(w.scalar_type());
     at::Tensor out = at::from_blob(y.data(), {n_tokens, n}, at::kFloat);
-    out.copy_(matmul_nt(in.to(w.scalar_type()), w));
+    parallel_for(ceil_div(n, kDenseRows), [&](int64_t task) {
+      const at::NoGradGuard no_grad;
+      const int64_t first = task * kDenseRows, count = std::min(kDenseRows, n - first);
+      out.narrow(1, first, count).copy_(matmul_nt(in, w.narrow(0, first, count)));
+    });
   }
   add_bias(linear.bias(), n_tokens, y);
 }

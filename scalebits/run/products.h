@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Linear layers of generation: products of raw buffers, several layers of the same input as one parallel region, and
-/// nothing allocated after the first token.
+/// Linear layers of generation: products of raw buffers, several layers of the same input as one parallel region.
+/// Packed layers with activations in 8 bits allocate nothing after the first token.
 #pragma once
 
 #include <deque>
@@ -45,7 +45,9 @@ struct LinearProduct {
   std::span<float> y;
 };
 
-/// Packed layers together, then dense ones: bf16 weights of few tokens in place, else by oneDNN.
+/// Packed layers together, then dense ones: up to kMaxGemvTokens tokens with bf16 weights as they are, f32 activations;
+/// more tokens, and f32 weights, by the products of model/gemm.h (where weights are bf16, activations are rounded to
+/// it).
 /// @param activations  of packed layers
 void multiply(std::span<const LinearProduct> products, LayerInput& input, Activations activations);
 

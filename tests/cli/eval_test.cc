@@ -156,5 +156,25 @@ TEST_F(Eval, Bf16IsCloseToF32) {
   EXPECT_NEAR(exact, close, 0.02);  // a few times 2^-8, the rounding of one activation
 }
 
+TEST_F(Eval, RoundedActivationsChangeTheKlALittle) {
+  test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t, Proj, int64_t) { return uint8_t{3}; });
+  double kl[2] = {};
+  for (const bool rounded : {false, true}) {
+    const Outcome outcome =
+        run_program({"eval", "kl", dir_ / "packed", "--ref", test::demo_model().string(), "--text", text(), "--seqlen",
+                     "128", "--activations", rounded ? "int8" : "f32", "--json", dir_ / "r.json"});
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+    const Json r = read_json(dir_ / "r.json")["result"];
+    EXPECT_EQ(r["activations"], rounded ? "int8" : "f32");
+    kl[rounded] = r["kl_mean"].get<double>();
+  }
+  EXPECT_NE(kl[0], kl[1]);
+  EXPECT_NEAR(kl[1], kl[0], 0.05 * kl[0]);
+  const Outcome dense =
+      run_program({"eval", "ppl", test::demo_model().string(), "--text", text(), "--activations", "int8"});
+  EXPECT_EQ(dense.exit_code, 2);
+  EXPECT_THAT(dense.err, HasSubstr("[--activations] got int8, expected f32"));
+}
+
 }  // namespace
 }  // namespace scalebits

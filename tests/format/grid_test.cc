@@ -64,7 +64,8 @@ TEST(Grid, RefusesBadSpecsAndSides) {
   }
   for (const BlockSpec bad :
        {BlockSpec{0, 8, 4}, BlockSpec{-16, 8, 4}, BlockSpec{24, 8, 4}, BlockSpec{16, 6, 4}, BlockSpec{16, 0, 4},
-        BlockSpec{16, -8, 4}, BlockSpec{16, 8, 0}, BlockSpec{16, 8, 2}, BlockSpec{16, 8, -4}, BlockSpec{16, 4, 8}}) {
+        BlockSpec{16, -8, 4}, BlockSpec{16, 8, 0}, BlockSpec{16, 8, 2}, BlockSpec{16, 8, -4}, BlockSpec{16, 4, 8},
+        BlockSpec{16, kMaxGroupSize + 4, kMaxGroupSize + 4}}) {
     EXPECT_THROW(BlockGrid(8, 8, bad), InvalidArgument) << bad.rows << " " << bad.cols << " " << bad.group_size;
   }
 }

@@ -116,20 +116,22 @@ TEST(Products, DecodePackedPutsEveryWeightAtItsOwnRowAndColumn) {
 }
 
 TEST(Products, ResultsDoNotDependOnThreadsOrTokens) {
-  const RandomPacked w = random_packed(400, 96, kSmall, 0, 8);
-  const std::vector<float> x = random_floats(8 * 96, 6);
+  // 32 KB are worth a task; this has 12 times that.
+  const RandomPacked w = random_packed(1200, 640, kLarge, 0, 8);
+  ASSERT_GT(w.matrix.total_bytes(), 12 * 32768);
+  const std::vector<float> x = random_floats(8 * 640, 6);
   std::vector<std::vector<float>> results;
   for (const int threads : {1, 2, 5}) {
     set_num_threads(threads);
-    std::vector<float> y(8 * 400);
+    std::vector<float> y(8 * 1200);
     gemv_packed(w.matrix.view(), w.panels, x, 8, y);
-    std::vector<float> one(400);
+    std::vector<float> one(1200);
     for (size_t t = 0; t < 8; ++t) {
-      gemv_packed(w.matrix.view(), w.panels, std::span(x).subspan(t * 96, 96), 1, one);
-      EXPECT_TRUE(std::equal(one.begin(), one.end(), y.begin() + static_cast<int64_t>(t) * 400)) << t;
+      gemv_packed(w.matrix.view(), w.panels, std::span(x).subspan(t * 640, 640), 1, one);
+      EXPECT_TRUE(std::equal(one.begin(), one.end(), y.begin() + static_cast<int64_t>(t) * 1200)) << t;
     }
     results.push_back(y);
-    std::vector<float> z(8 * 400);
+    std::vector<float> z(8 * 1200);
     int8_packed(w, x, 8, z);
     results.push_back(z);
   }
@@ -138,8 +140,9 @@ TEST(Products, ResultsDoNotDependOnThreadsOrTokens) {
 }
 
 TEST(Products, SeveralTogetherAreWhatEachIsAlone) {
-  const RandomPacked a = random_packed(300, 96, kSmall, 0, 4), b = random_packed(5, 96, kSmall, 3, 5);
-  const RandomPacked c = random_packed(64, 96, kLarge, 0, 6);
+  const RandomPacked a = random_packed(1500, 96, kSmall, 0, 4), b = random_packed(5, 96, kSmall, 3, 5);
+  const RandomPacked c = random_packed(1024, 96, kLarge, 8, 6);
+  ASSERT_GT(a.matrix.total_bytes() + c.matrix.total_bytes(), 4 * 32768);  // several tasks
   for (const int64_t n_tokens : {1, 11}) {
     const std::vector<float> x = random_floats(n_tokens * 96, 6);
     Int8Activations fine, coarse;
