@@ -107,7 +107,10 @@ uint64_t read(const uint8_t* from, int64_t n_bytes) noexcept {
     }
   }
   for (int j = 1; j < 8; ++j) sums[0] = _mm512_add_epi64(sums[0], sums[j]);
-  return static_cast<uint64_t>(_mm512_reduce_add_epi64(sums[0]));
+  uint64_t lanes[8], sum = 0;  // the intrinsic that adds lanes up does so with a sign
+  _mm512_storeu_si512(lanes, sums[0]);
+  for (const uint64_t lane : lanes) sum += lane;
+  return sum;
 }
 
 }  // namespace scalebits::avx512
