@@ -24,6 +24,10 @@ void append_utf8(std::string& out, char32_t character);
 bool is_white_space(char32_t c);  ///< property White_Space
 bool is_number(char32_t c);       ///< general category Nd, Nl or No
 bool is_word(char32_t c);         ///< what `\w` is to the reference: letters, marks, digits, connectors, joiners
+bool is_printable(char32_t c);    ///< what Python's str.isprintable() says of one character
+char32_t to_upper(char32_t c);    ///< simple case mappings: one character for one
+char32_t to_lower(char32_t c);
+bool is_cased(char32_t c);  ///< upper, lower or title case
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 /// @param text well-formed UTF-8; time is O(n log n) also for endless runs of combining marks
