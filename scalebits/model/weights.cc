@@ -2,6 +2,7 @@
 #include "scalebits/model/weights.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "scalebits/base/errors.h"
@@ -89,12 +90,12 @@ void ModelWeights::embed_into(std::span<const TokenId> ids, std::span<float> out
     }
   }
   if (vocab().embed) return vocab().embed->decode_into(ids, out);
-  const std::vector<int64_t> shape = {config_.vocab_size, d};
-  const TensorView& table = checkpoint_->get(kEmbedName, shape);
+  const TensorView& table = checkpoint_->get(kEmbedName, std::array{config_.vocab_size, d});
   const auto row_bytes = static_cast<size_t>(d * dtype_bytes(table.dtype));
+  thread_local TensorView row;  // generation reads one for every token; its name and shape keep their memory
+  row = table;
+  row.shape.assign(1, d);
   for (size_t t = 0; t < ids.size(); ++t) {
-    TensorView row = table;
-    row.shape = {d};
     row.bytes = table.bytes.subspan(static_cast<size_t>(ids[t]) * row_bytes, row_bytes);
     const std::span<float> to = out.subspan(t * static_cast<size_t>(d), static_cast<size_t>(d));
     read_floats(row, to);

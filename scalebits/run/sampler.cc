@@ -4,52 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <unordered_set>
 
 #include "scalebits/base/errors.h"
 
 namespace scalebits {
 namespace {
-
-struct Scored {
-  TokenId id = 0;
-  float logit = 0.0F;
-};
-
-bool more_probable(const Scored& a, const Scored& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
-
-/// All tokens that are not excluded, the penalty applied.
-std::vector<Scored> scored(std::span<const float> logits, std::span<const TokenId> context, double penalty) {
-  std::unordered_set<TokenId> seen;
-  if (penalty != 1.0) seen.insert(context.begin(), context.end());
-  std::vector<Scored> tokens;
-  tokens.reserve(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    float logit = logits[i];
-    if (std::isnan(logit) || logit == std::numeric_limits<float>::infinity()) {
-      fail<Error>("sampler", "logit of token {}: got {}, expected a finite number. Are the weights sound?", i, logit);
-    }
-    if (std::isinf(logit)) continue;
-    const auto id = static_cast<TokenId>(i);
-    if (seen.contains(id)) logit = static_cast<float>(logit > 0 ? logit / penalty : logit * penalty);
-    tokens.push_back({id, logit});
-  }
-  if (tokens.empty())
-    fail<Error>("sampler", "logits: got {} excluded tokens, expected at least one that is not.", logits.size());
-  return tokens;
-}
-
-/// Softmax of sorted logits divided by `temperature`.
-std::vector<double> probabilities(std::span<const Scored> sorted, double temperature) {
-  std::vector<double> p;
-  double total = 0;
-  for (const Scored& token : sorted) {
-    p.push_back(std::exp((static_cast<double>(token.logit) - static_cast<double>(sorted[0].logit)) / temperature));
-    total += p.back();
-  }
-  for (double& x : p) x /= total;
-  return p;
-}
 
 size_t kept_by_top_p(std::span<const double> p, double top_p) {
   double sum = 0;
@@ -80,24 +39,71 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options), rng_(option
   expect(std::isfinite(o.repeat_penalty) && o.repeat_penalty > 0, "--repeat-penalty", o.repeat_penalty, "more than 0");
 }
 
-std::vector<Candidate> Sampler::candidates(std::span<const float> logits, std::span<const TokenId> context) const {
-  std::vector<Scored> tokens = scored(logits, context, options_.repeat_penalty);
-  if (options_.temperature == 0) {
-    return {{std::min_element(tokens.begin(), tokens.end(), more_probable)->id, 1.0}};
+void Sampler::mark(std::span<const TokenId> context, bool seen) {
+  for (const TokenId id : context) {
+    if (id >= 0 && static_cast<size_t>(id) < seen_.size()) seen_[static_cast<size_t>(id)] = seen;
   }
-  const size_t k = options_.top_k == 0 ? tokens.size() : std::min(tokens.size(), static_cast<size_t>(options_.top_k));
-  std::partial_sort(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(k), tokens.end(), more_probable);
-  tokens.resize(k);
-  if (options_.top_p < 1) tokens.resize(kept_by_top_p(probabilities(tokens, 1.0), options_.top_p));
-  if (options_.min_p > 0) tokens.resize(kept_by_min_p(probabilities(tokens, 1.0), options_.min_p));
-  const std::vector<double> p = probabilities(tokens, options_.temperature);
-  std::vector<Candidate> result;
-  for (size_t i = 0; i < tokens.size(); ++i) result.push_back({tokens[i].id, p[i]});
-  return result;
+}
+
+void Sampler::score(std::span<const float> logits, std::span<const TokenId> context) {
+  const double penalty = options_.repeat_penalty;
+  if (seen_.size() < logits.size()) seen_.resize(logits.size());
+  scored_.clear();
+  scored_.reserve(logits.size());
+  if (penalty != 1.0) mark(context, true);
+  for (size_t i = 0; i < logits.size(); ++i) {
+    float logit = logits[i];
+    if (std::isnan(logit) || logit == std::numeric_limits<float>::infinity()) {
+      mark(context, false);
+      fail<Error>("sampler", "logit of token {}: got {}, expected a finite number. Are the weights sound?", i, logit);
+    }
+    if (std::isinf(logit)) continue;
+    if (seen_[i]) logit = static_cast<float>(logit > 0 ? logit / penalty : logit * penalty);
+    scored_.push_back({static_cast<TokenId>(i), logit});
+  }
+  if (penalty != 1.0) mark(context, false);
+  if (scored_.empty())
+    fail<Error>("sampler", "logits: got {} excluded tokens, expected at least one that is not.", logits.size());
+}
+
+/// Softmax of the scores, which are sorted, divided by `temperature`.
+std::span<const double> Sampler::probabilities(double temperature) {
+  probabilities_.clear();
+  double total = 0;
+  for (const Scored& token : scored_) {
+    const double below = static_cast<double>(token.logit) - static_cast<double>(scored_[0].logit);
+    probabilities_.push_back(std::exp(below / temperature));
+    total += probabilities_.back();
+  }
+  for (double& x : probabilities_) x /= total;
+  return probabilities_;
+}
+
+std::span<const Candidate> Sampler::candidates(std::span<const float> logits, std::span<const TokenId> context) {
+  const auto more_probable = [](const Scored& a, const Scored& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
+  };
+  score(logits, context);
+  candidates_.clear();
+  if (options_.temperature == 0) {
+    candidates_.push_back({std::min_element(scored_.begin(), scored_.end(), more_probable)->id, 1.0});
+    return candidates_;
+  }
+  const size_t k = options_.top_k == 0 ? scored_.size() : std::min(scored_.size(), static_cast<size_t>(options_.top_k));
+  std::partial_sort(scored_.begin(), scored_.begin() + static_cast<std::ptrdiff_t>(k), scored_.end(), more_probable);
+  scored_.resize(k);
+  // Room for all at once: how many are kept changes from token to token.
+  probabilities_.reserve(k);
+  candidates_.reserve(k);
+  if (options_.top_p < 1) scored_.resize(kept_by_top_p(probabilities(1.0), options_.top_p));
+  if (options_.min_p > 0) scored_.resize(kept_by_min_p(probabilities(1.0), options_.min_p));
+  const std::span<const double> p = probabilities(options_.temperature);
+  for (size_t i = 0; i < scored_.size(); ++i) candidates_.push_back({scored_[i].id, p[i]});
+  return candidates_;
 }
 
 TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> context) {
-  const std::vector<Candidate> list = candidates(logits, context);
+  const std::span<const Candidate> list = candidates(logits, context);
   if (options_.temperature == 0) return list.front().id;
   double left = rng_.uniform();
   for (const Candidate& candidate : list) {

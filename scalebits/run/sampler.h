@@ -38,13 +38,25 @@ class Sampler {
   /// @throws Error at the first NaN or +inf, or when all are -inf
   TokenId sample(std::span<const float> logits, std::span<const TokenId> context);
 
-  /// What sample() draws from: most probable first (equal ones by id), probabilities adding up to 1.
-  [[nodiscard]] std::vector<Candidate> candidates(std::span<const float> logits,
-                                                  std::span<const TokenId> context) const;
+  /// What sample() draws from: most probable first (equal ones by id), probabilities adding up to 1. Valid until the
+  /// next call. Nothing is allocated but by the first call for a vocabulary.
+  std::span<const Candidate> candidates(std::span<const float> logits, std::span<const TokenId> context);
 
  private:
+  struct Scored {
+    TokenId id = 0;
+    float logit = 0.0F;
+  };
+  void score(std::span<const float> logits, std::span<const TokenId> context);
+  void mark(std::span<const TokenId> context, bool seen);
+  std::span<const double> probabilities(double temperature);
+
   SamplerOptions options_;
   Rng rng_;
+  std::vector<Scored> scored_;  ///< tokens that are not excluded, the penalty applied
+  std::vector<double> probabilities_;
+  std::vector<Candidate> candidates_;
+  std::vector<bool> seen_;  ///< by id; all false between calls
 };
 
 }  // namespace scalebits

@@ -32,7 +32,8 @@ std::vector<float> logits_of(const std::vector<double>& p) {
 std::vector<TokenId> ids_left(const SamplerOptions& options, const std::vector<float>& logits,
                               const std::vector<TokenId>& context = {}) {
   std::vector<TokenId> ids;
-  for (const Candidate& c : Sampler(options).candidates(logits, context)) ids.push_back(c.id);
+  Sampler sampler(options);
+  for (const Candidate& c : sampler.candidates(logits, context)) ids.push_back(c.id);
   return ids;
 }
 
@@ -46,7 +47,8 @@ TEST(Sampler, GreedyTakesTheLargestAndOfEqualsTheLowestId) {
 }
 
 TEST(Sampler, PlainCandidatesAreTheSortedSoftmax) {
-  const auto list = Sampler(plain()).candidates(logits_of({0.2, 0.5, 0.3}), {});
+  Sampler sampler(plain());
+  const auto list = sampler.candidates(logits_of({0.2, 0.5, 0.3}), {});
   ASSERT_EQ(list.size(), 3U);
   EXPECT_EQ(list[0].id, 1);
   EXPECT_NEAR(list[0].probability, 0.5, 1e-6);  // the logits were rounded to floats
@@ -97,7 +99,8 @@ TEST(Sampler, TemperatureComesAfterTheFilters) {
   SamplerOptions o = plain();
   o.top_p = 0.7;
   o.temperature = 2;
-  const auto list = Sampler(o).candidates(logits_of({0.64, 0.16, 0.1, 0.1}), {});
+  Sampler sampler(o);
+  const auto list = sampler.candidates(logits_of({0.64, 0.16, 0.1, 0.1}), {});
   ASSERT_EQ(list.size(), 2U);                         // at temperature 2 alone, four tokens would be needed for 0.7
   EXPECT_NEAR(list[0].probability, 2.0 / 3.0, 1e-6);  // sqrt(0.64) : sqrt(0.16) = 2 : 1
   EXPECT_NEAR(list[1].probability, 1.0 / 3.0, 1e-6);
