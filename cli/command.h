@@ -54,10 +54,14 @@ void print_line(fmt::format_string<Args...> text, Args&&... args) {
   std::fputc('\n', stdout);
 }
 
+/// Whether the program was asked to end (SIGTERM), not only to stop what it does (Ctrl+C).
+bool end_requested();
+
 /// "1,234,567"
 std::string grouped(int64_t number);
 
 void add_bench(CLI::App& app, Invocation& invocation);
+void add_chat(CLI::App& app, Invocation& invocation);
 void add_eval(CLI::App& app, Invocation& invocation);
 void add_generate(CLI::App& app, Invocation& invocation);
 void add_tokenize(CLI::App& app, Invocation& invocation);

@@ -2,10 +2,10 @@
 #include "scalebits/run/generate.h"
 
 #include <CLI/Option.hpp>
-#include <CLI/Validators.hpp>
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/sampler_flags.h"
 #include "scalebits/base/errors.h"
 #include "scalebits/io/file.h"
 
@@ -16,18 +16,6 @@ struct GenerateFlags {
   std::string model, prompt, prompt_file;
   GenerateOptions options;
 };
-
-const char* what_stopped(StopReason reason) {
-  switch (reason) {
-    case StopReason::kLength:
-      return "--max-new-tokens";
-    case StopReason::kEos:
-      return "an end-of-text token";
-    case StopReason::kStopString:
-      return "a stop string";
-  }
-  check_failed(__FILE__, __LINE__, "known reason");
-}
 
 Json run(const GenerateFlags& flags, Session& session) {
   const std::string prompt = flags.prompt_file.empty() ? flags.prompt : read_text_file(flags.prompt_file);
@@ -50,27 +38,6 @@ Json run(const GenerateFlags& flags, Session& session) {
           {"stop_reason", stop_reason_name(g.stop_reason)}};
 }
 
-void add_sampler_options(CLI::App* command, SamplerOptions& o) {
-  command->add_option("--temperature", o.temperature, "0 = always the most probable token; lower is more predictable")
-      ->type_name("T")
-      ->capture_default_str();
-  command->add_option("--top-k", o.top_k, "Draw from the K most probable tokens; 0 = from all")
-      ->type_name("K")
-      ->capture_default_str();
-  command->add_option("--top-p", o.top_p, "Draw from the fewest tokens that together have probability P; 1 = from all")
-      ->type_name("P")
-      ->capture_default_str();
-  command->add_option("--min-p", o.min_p, "Leave out tokens less probable than P times the most probable one; 0 = none")
-      ->type_name("P")
-      ->capture_default_str();
-  command
-      ->add_option("--repeat-penalty", o.repeat_penalty,
-                   "Above 1: tokens that already occurred become less likely; 1 = off")
-      ->type_name("X")
-      ->capture_default_str();
-  command->add_option("--seed", o.seed, "Same seed, same text")->type_name("N")->capture_default_str();
-}
-
 }  // namespace
 
 void add_generate(CLI::App& app, Invocation& invocation) {
@@ -87,9 +54,7 @@ void add_generate(CLI::App& app, Invocation& invocation) {
       ->type_name("N")
       ->capture_default_str();
   add_sampler_options(command, flags->options.sampler);
-  command->add_option("--stop", flags->options.stop, "Stop before this text; may be given several times")
-      ->type_name("TEXT")
-      ->allow_extra_args(false);
+  add_stop_option(command, flags->options.stop);
   command->add_flag("--ignore-eos", flags->options.ignore_eos, "Never draw an end-of-text token");
   on_run(command, invocation, [flags](Session& session) { return run(*flags, session); });
 }

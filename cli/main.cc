@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <new>
 #include <thread>
@@ -19,8 +20,11 @@ namespace {
 /// Exit codes. 130 is what a shell shows for a program killed by Ctrl+C.
 enum Exit { kDone = 0, kFailed = 1, kUsage = 2, kBadInput = 3, kStopped = 75, kKilled = 130 };
 
-void on_signal(int /*signal*/) {
+std::atomic<bool> g_end{false};
+
+void on_signal(int signal) {
   if (stop_requested()) _exit(kKilled);  // asked twice: do not wait for a consistent state
+  if (signal == SIGTERM) g_end = true;
   request_stop();
 }
 
@@ -83,6 +87,7 @@ int main(int argc, char** argv) {
   add_quantize(app, invocation);
   add_eval(app, invocation);
   add_generate(app, invocation);
+  add_chat(app, invocation);
   add_tokenize(app, invocation);
   add_inspect(app, invocation);
   add_verify(app, invocation);
@@ -111,6 +116,9 @@ int main(int argc, char** argv) {
 }
 
 }  // namespace
+
+bool end_requested() { return g_end; }
+
 }  // namespace scalebits::cli
 
 int main(int argc, char** argv) { return scalebits::cli::main(argc, argv); }

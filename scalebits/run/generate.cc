@@ -3,13 +3,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
-#include <unordered_set>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/interrupt.h"
 #include "scalebits/model/names.h"
-#include "scalebits/run/decode_session.h"
 #include "scalebits/run/stop_strings.h"
 
 namespace scalebits {
@@ -43,26 +40,7 @@ void check_lengths(int64_t prompt_tokens, int64_t new_tokens, int64_t context) {
   }
 }
 
-std::unordered_set<TokenId> end_tokens(const ModelConfig& config, const Tokenizer& tokenizer) {
-  std::unordered_set<TokenId> ends;
-  for (const int64_t id : config.eos_token_ids) ends.insert(static_cast<TokenId>(id));
-  if (tokenizer.eos()) ends.insert(*tokenizer.eos());
-  return ends;
-}
-
 }  // namespace
-
-std::string_view stop_reason_name(StopReason reason) {
-  switch (reason) {
-    case StopReason::kLength:
-      return "length";
-    case StopReason::kEos:
-      return "eos";
-    case StopReason::kStopString:
-      return "stop";
-  }
-  check_failed(__FILE__, __LINE__, "known reason");
-}
 
 double Generated::prefill_tps() const {
   return prefill_seconds > 0 ? static_cast<double>(prompt_tokens) / prefill_seconds : 0;
@@ -83,11 +61,14 @@ std::unique_ptr<ModelWeights> open_for_generation(const std::filesystem::path& d
 Generated generate(ModelWeights& weights, const Tokenizer& tokenizer, std::string_view prompt,
                    const GenerateOptions& options, const std::function<void(std::string_view)>& on_text, Log& log) {
   Sampler sampler(options.sampler);
-  StopStrings stop(options.stop);
+  const StopStrings checked(options.stop);  // before the work
   std::vector<TokenId> ids = encode_prompt(tokenizer, prompt, log);
   const auto prompt_tokens = static_cast<int64_t>(ids.size());
   check_lengths(prompt_tokens, options.max_new_tokens, weights.config().max_context);
-  const std::unordered_set<TokenId> ends = end_tokens(weights.config(), tokenizer);
+  const TextEnd end{.max_new_tokens = options.max_new_tokens,
+                    .tokens = end_tokens(weights, tokenizer),
+                    .strings = options.stop,
+                    .ignore_tokens = options.ignore_eos};
   // The last new token is never read.
   DecodeSession session(weights, prompt_tokens + options.max_new_tokens - 1);
 
@@ -96,46 +77,16 @@ Generated generate(ModelWeights& weights, const Tokenizer& tokenizer, std::strin
   StreamDecoder decoder(tokenizer);  // one for all tokens: what a token looks like depends on those before it
   for (const TokenId id : ids) result.prompt += decoder.push(id);
   on_text(result.prompt);
-  const auto emit = [&](const std::string& text) {
-    if (text.empty()) return;
-    result.completion += text;
-    on_text(text);
-  };
 
-  auto start = Clock::now();
-  std::span<const float> logits = session.push(ids);
-  for (int64_t i = 0; i < options.max_new_tokens; ++i) {
-    throw_if_stopped();
-    std::vector<float> allowed(logits.begin(), logits.end());
-    for (const TokenId id : ends) {
-      if (options.ignore_eos && id >= 0 && static_cast<size_t>(id) < allowed.size()) {
-        allowed[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
-      }
-    }
-    const TokenId next = sampler.sample(allowed, ids);
-    if (i == 0) {
-      result.prefill_seconds = seconds_since(start);
-      start = Clock::now();
-    }
-    ids.push_back(next);
-    result.new_ids.push_back(next);
-    result.decode_seconds = i > 0 ? seconds_since(start) : 0;
-    if (ends.contains(next)) {
-      result.stop_reason = StopReason::kEos;
-      break;
-    }
-    emit(stop.push(decoder.push(next)));
-    if (stop.found()) {
-      result.stop_reason = StopReason::kStopString;
-      break;
-    }
-    if (i + 1 < options.max_new_tokens) logits = session.push({&ids.back(), 1});
-  }
-  if (!stop.found()) {
-    emit(stop.push(decoder.finish()));
-    if (stop.found()) result.stop_reason = StopReason::kStopString;
-  }
-  emit(stop.finish());
+  const auto start = Clock::now();
+  const std::span<const float> logits = session.push(ids);
+  result.prefill_seconds = seconds_since(start);
+  Continuation text = continue_text(session, logits, ids, decoder, sampler, end, on_text);
+  throw_if_stopped();
+  result.completion = std::move(text.text);
+  result.new_ids.assign(ids.begin() + prompt_tokens, ids.end());
+  result.decode_seconds = text.decode_seconds;
+  result.stop_reason = text.stop_reason;
   return result;
 }
 

@@ -9,6 +9,7 @@
 
 #include "scalebits/base/log.h"
 #include "scalebits/model/weights.h"
+#include "scalebits/run/continuation.h"
 #include "scalebits/run/sampler.h"
 
 namespace scalebits {
@@ -19,9 +20,6 @@ struct GenerateOptions {
   std::vector<std::string> stop;  ///< ends the text before the first of these
   bool ignore_eos = false;        ///< the end-of-text tokens are never drawn
 };
-
-enum class StopReason { kLength, kEos, kStopString };
-std::string_view stop_reason_name(StopReason reason);  ///< "length", "eos", "stop"
 
 struct Generated {
   std::string prompt;      ///< as the tokens of the prompt read

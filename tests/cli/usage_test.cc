@@ -29,7 +29,7 @@ void expect_error(const Outcome& outcome, int exit_code, const std::string& star
 TEST(Usage, HelpAndVersionGoToStdout) {
   const Outcome help = run_program({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* command : {"eval", "generate", "tokenize", "inspect", "verify"}) {
+  for (const char* command : {"eval", "chat", "generate", "tokenize", "inspect", "verify"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     EXPECT_EQ(run_program({command, "--help"}).exit_code, 0) << command;
   }
