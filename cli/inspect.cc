@@ -94,15 +94,16 @@ void print_packed(const PackedConfig& p, const ModelReport& report, int64_t n_la
   }
 }
 
-void print_map(const PackedWeights& model, int64_t layer, Proj p) {
+void print_map(const PackedWeights& model, int64_t layer, Slot slot) {
+  const std::string name = linear_name(model.config(), layer, slot);
   print_line("");
-  if (!model.is_packed(layer, p)) {
-    print_line("{} is stored dense", linear_name(layer, p));
+  if (!model.is_packed(layer, slot)) {
+    print_line("{} is stored dense", name);
     return;
   }
-  const PackedView view = model.view(layer, p);
+  const PackedView view = model.view(layer, slot);
   const bool shrunk = view.grid.row_blocks() > kMapRows || view.grid.col_blocks() > kMapCols;
-  print_line("{}: bits of its {} x {} blocks{}", linear_name(layer, p), view.grid.row_blocks(), view.grid.col_blocks(),
+  print_line("{}: bits of its {} x {} blocks{}", name, view.grid.row_blocks(), view.grid.col_blocks(),
              shrunk ? ", shrunk: a digit is the mean of several" : "");
   for (const std::string& line : block_map(view.grid, view.bits, kMapRows, kMapCols)) print_line("{}", line);
 }

@@ -71,7 +71,8 @@ void QuantizeJob::print_overrides() const {
   for (const auto& item : layers_.items) {
     if (item.fixed_bits != 0) ++fixed[item.fixed_bits];
   }
-  const int64_t dense = config_.n_layers * kProjCount - static_cast<int64_t>(layers_.items.size());
+  int64_t dense = -static_cast<int64_t>(layers_.items.size());
+  for (int64_t l = 0; l < config_.n_layers; ++l) dense += static_cast<int64_t>(slots(config_, l).size());
   if (dense > 0) print_line("left dense    {} more linear layers, not in the budget", dense);
   for (const auto& [bits, n] : fixed) print_line("fixed         {} linear layers at {} bits", n, bits);
 }

@@ -72,8 +72,8 @@ void check_finite(const WeightGradient& gradient, const std::string& name) {
 
 }  // namespace
 
-WeightGradient::WeightGradient(Proj p, LinearShape shape)
-    : proj(p),
+WeightGradient::WeightGradient(Slot of, LinearShape shape)
+    : slot(of),
       out_features(shape.out_features),
       in_features(shape.in_features),
       sum(static_cast<size_t>(out_features * in_features)),

@@ -8,11 +8,11 @@ namespace scalebits {
 
 /// Sum over sequences of the gradient of the summed loss, and of its square. Lives for one layer of one pass.
 struct WeightGradient {
-  WeightGradient(Proj p, LinearShape shape);
+  WeightGradient(Slot of, LinearShape shape);
   /// Adds one sequence's rows [first, first + n). @param g [n, in_features]
   void add(int64_t first, std::span<const float> g);
 
-  Proj proj;
+  Slot slot;
   int64_t out_features, in_features;
   std::vector<float> sum, squares;  ///< [out_features, in_features], in the model's order
 };

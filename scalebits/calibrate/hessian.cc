@@ -30,16 +30,16 @@ void add_moment(at::Tensor& sum, const std::vector<at::Tensor>& rows, const std:
 }
 
 /// Adds the sequences from `first` on to the moments of one matrix.
-void add_moments(InputMoments& moments, const QuantizedWeights& weights, const MomentSource& source, Proj p,
+void add_moments(InputMoments& moments, const QuantizedWeights& weights, const MomentSource& source, Slot slot,
                  int64_t first, const std::vector<LayerTaps>& taps, const std::vector<LayerTaps>& should_be) {
-  const auto item = static_cast<size_t>(weights.item_of(source.layer, p));
+  const auto item = static_cast<size_t>(weights.item_of(source.layer, slot));
   const auto& [rows, cols] = weights.layers().items[item].order;
   std::vector<at::Tensor> x(taps.size()), drift(should_be.size()), owed(source.owed ? taps.size() : 0);
   parallel_for(static_cast<int64_t>(taps.size()), [&](int64_t i) {
-    const auto k = static_cast<size_t>(i), at = static_cast<size_t>(p);
+    const auto k = static_cast<size_t>(i);
     const at::Tensor root = source.root_weight ? source.root_weight(item, first + i) : at::ones({1, 1});
-    x[k] = permute_dim(taps[k][at].x, 1, cols) * root;
-    if (!drift.empty()) drift[k] = permute_dim(should_be[k][at].x, 1, cols) * root - x[k];
+    x[k] = permute_dim(taps[k][slot].x, 1, cols) * root;
+    if (!drift.empty()) drift[k] = permute_dim(should_be[k][slot].x, 1, cols) * root - x[k];
     if (!owed.empty()) owed[k] = permute_dim(source.owed(first + i).squeeze(0), 1, rows) * root;
   });
   add_moment(moments.second, x, x, true);
@@ -50,14 +50,14 @@ void add_moments(InputMoments& moments, const QuantizedWeights& weights, const M
 }  // namespace
 
 LayerMoments sum_moments(const QuantizedWeights& weights, const MomentSource& source) {
-  LayerMoments moments;
-  std::vector<Proj> wanted;
-  for (const Proj p : source.projections) {
-    if (weights.item_of(source.layer, p) < 0) continue;
-    wanted.push_back(p);
-    const LinearShape shape = linear_shape(weights.config(), p);
+  LayerMoments moments(slots(weights.config(), source.layer).size());
+  std::vector<Slot> wanted;
+  for (const Slot slot : source.slots) {
+    if (weights.item_of(source.layer, slot) < 0) continue;
+    wanted.push_back(slot);
+    const LinearShape shape = linear_shape(weights.config(), source.layer, slot);
     const int64_t m = shape.out_features, n = shape.in_features;
-    InputMoments& of = moments[static_cast<size_t>(p)];
+    InputMoments& of = moments[slot];
     of.second = at::zeros({n, n});
     if (source.should_be) of.drift = at::zeros({n, n});
     if (source.owed) of.owed = at::zeros({m, n});
@@ -72,8 +72,8 @@ LayerMoments sum_moments(const QuantizedWeights& weights, const MomentSource& so
       taps[static_cast<size_t>(i)] = source.taps(first + i);
       if (source.should_be) should_be[static_cast<size_t>(i)] = source.should_be(first + i);
     });
-    for (const Proj p : wanted) {
-      add_moments(moments[static_cast<size_t>(p)], weights, source, p, first, taps, should_be);
+    for (const Slot slot : wanted) {
+      add_moments(moments[slot], weights, source, slot, first, taps, should_be);
     }
   }
   return moments;
@@ -97,11 +97,12 @@ std::vector<std::vector<float>> column_shares(const QuantizedWeights& weights, s
       (void)decoder_layer_forward(config, layer, rope, states.get(s), 0, nullptr, &of_sequence);
       return of_sequence;
     };
-    LayerMoments moments = sum_moments(weights, {l, kProjections, n, length, taps});
-    for (const Proj p : kProjections) {
-      const int64_t item = weights.item_of(l, p);
+    const std::vector<Slot> all = slots(config, l);
+    LayerMoments moments = sum_moments(weights, {l, all, n, length, taps});
+    for (const Slot slot : all) {
+      const int64_t item = weights.item_of(l, slot);
       if (item < 0) continue;
-      at::Tensor& h = moments[static_cast<size_t>(p)].second;
+      at::Tensor& h = moments[slot].second;
       const at::Tensor diagonal = h.diagonal().clone();
       const Feedback feedback =
           error_feedback(std::move(h), weights.layers().items[static_cast<size_t>(item)].name, log);

@@ -2,7 +2,6 @@
 /// Moments of the inputs of linear layers: the second is the Hessian of their squared output error.
 #pragma once
 
-#include <array>
 #include <functional>
 #include <span>
 #include <vector>
@@ -20,12 +19,20 @@ struct InputMoments {
   at::Tensor owed;    ///< sum of (r y) (r x)^T [out_features, in_features] f32, y what the output should add to W x'
 };
 /// Undefined where a matrix is not quantized or was not asked for.
-using LayerMoments = std::array<InputMoments, kProjCount>;
+class LayerMoments {
+ public:
+  explicit LayerMoments(size_t n) : moments_(n) {}
+  [[nodiscard]] InputMoments& operator[](Slot slot) { return moments_[slot.index()]; }
+  [[nodiscard]] const InputMoments& operator[](Slot slot) const { return moments_[slot.index()]; }
+
+ private:
+  std::vector<InputMoments> moments_;
+};
 
 /// How the inputs of a layer's matrices come about.
 struct MomentSource {
   int64_t layer;
-  std::span<const Proj> projections;
+  std::span<const Slot> slots;
   int64_t n_sequences;
   int64_t length;                                      ///< of the longest
   std::function<LayerTaps(int64_t s)> taps;            ///< x of a sequence; from any thread of the pool

@@ -35,12 +35,12 @@ class TypeRules {
     return last;
   }
 
-  void check_all_found() const {
+  void check_all_found(const ModelConfig& config) const {
     for (size_t i = 0; i < rules_.size(); ++i) {
       if (found_[i]) continue;
       fail<InvalidArgument>("--tensor-type",
                             "regular expression \"{}\": got no linear layer, expected at least one, such as {}.",
-                            rules_[i].pattern, linear_name(0, Proj::kDown));
+                            rules_[i].pattern, linear_name(config, 0, Proj::kDown));
     }
   }
 
@@ -74,17 +74,17 @@ QuantizedLayers find_quantized_layers(const ModelConfig& config, BlockSpec spec,
   TypeRules types(rules);
   QuantizedLayers layers;
   for (int64_t l = 0; l < config.n_layers; ++l) {
-    for (const Proj p : kProjections) {
-      const std::string name = linear_name(l, p);
+    for (const Slot slot : slots(config, l)) {
+      const std::string name = linear_name(config, l, slot);
       const TypeRule* rule = types.of(name);
       const auto matches = [&](const std::regex& r) { return std::regex_search(name, r); };
       if (std::any_of(ignored.begin(), ignored.end(), matches) || (rule != nullptr && rule->bits == 0)) continue;
-      const LinearShape shape = linear_shape(config, p);
+      const LinearShape shape = linear_shape(config, l, slot);
       const int fixed_bits = rule != nullptr ? rule->bits : 0;
-      layers.items.push_back({name, l, p, BlockGrid(shape.out_features, shape.in_features, spec), fixed_bits});
+      layers.items.push_back({name, l, slot, BlockGrid(shape.out_features, shape.in_features, spec), fixed_bits});
     }
   }
-  types.check_all_found();
+  types.check_all_found(config);
   if (layers.items.empty()) {
     fail<InvalidArgument>(rules.empty() ? "--ignore" : "--ignore, --tensor-type",
                           "got patterns that match every linear layer, expected one left to quantize");
@@ -98,8 +98,8 @@ void reserve_orders(QuantizedLayers& layers, bool rows, bool cols, bool tie) {
     if (rows) item.order.rows = identity_permutation(item.grid.out_features());
     if (!cols) continue;
     item.order.cols = identity_permutation(item.grid.in_features());
-    item.shares_cols = tie && owner != nullptr && owner->layer == item.layer &&
-                       same_input(owner->proj).data() == same_input(item.proj).data();
+    item.shares_cols =
+        tie && owner != nullptr && owner->layer == item.layer && same_input(owner->slot) == same_input(item.slot);
     if (!item.shares_cols) owner = &item;
   }
 }

@@ -16,7 +16,7 @@ struct QuantizedLayers {
   struct Item {
     std::string name;
     int64_t layer = 0;
-    Proj proj = Proj::kQ;
+    Slot slot = Proj::kQ;
     BlockGrid grid;
     int fixed_bits = 0;  ///< width of all its blocks, which no search may move; 0 = free
     /// Mode `fused`: the order that it is quantized and stored in. Until a search has found it, the identity, because

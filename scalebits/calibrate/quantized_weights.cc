@@ -16,11 +16,11 @@ QuantizedWeights::QuantizedWeights(std::shared_ptr<const DenseWeights> dense, Qu
       dense_(std::move(dense)),
       layers_(std::move(layers)),
       quantizer_(&quantizer),
-      item_of_(static_cast<size_t>(config().n_layers * kProjCount), -1),
       params_(layers_.items.size()) {
+  for (int64_t l = 0; l < config().n_layers; ++l) item_of_.emplace_back(slots(config(), l).size(), -1);
   for (size_t i = 0; i < layers_.items.size(); ++i) {
     const auto& item = layers_.items[i];
-    item_of_[static_cast<size_t>(item.layer * kProjCount) + static_cast<size_t>(item.proj)] = static_cast<int64_t>(i);
+    item_of_[static_cast<size_t>(item.layer)][item.slot.index()] = static_cast<int64_t>(i);
     const auto n = static_cast<size_t>(item.grid.n_blocks());
     bits_.emplace_back(n, uint8_t{0});
   }
@@ -41,7 +41,7 @@ at::Tensor QuantizedWeights::reference_logits(const at::Tensor& hidden) const {
 
 at::Tensor QuantizedWeights::stored_weight(size_t item) const {
   const auto& i = layers_.items[item];
-  return in_order(dense_->weight(i.layer, i.proj), i.order);
+  return in_order(dense_->weight(i.layer, i.slot), i.order);
 }
 
 void QuantizedWeights::allocate(Fitted& fitted, const BlockGrid& grid) {
@@ -103,9 +103,9 @@ void QuantizedWeights::quantize_block_row(size_t item, int64_t block, int bits, 
   }
 }
 
-std::shared_ptr<const Linear> QuantizedWeights::linear(int64_t layer, Proj p) const {
-  const int64_t index = item_of(layer, p);
-  if (index < 0) return dense_->linear(layer, p);
+std::shared_ptr<const Linear> QuantizedWeights::linear(int64_t layer, Slot slot) const {
+  const int64_t index = item_of(layer, slot);
+  if (index < 0) return dense_->linear(layer, slot);
   const auto item = static_cast<size_t>(index);
   const BlockGrid& grid = layers_.items[item].grid;
   const at::Tensor w = stored_weight(item);
@@ -117,7 +117,7 @@ std::shared_ptr<const Linear> QuantizedWeights::linear(int64_t layer, Proj p) co
       quantize_block_row(item, block, bits_[item][static_cast<size_t>(block)], w, r, out);
     }
   });
-  const at::Tensor b = dense_->bias(layer, p);
+  const at::Tensor b = dense_->bias(layer, slot);
   quantized = undo_order(quantized, layers_.items[item].order);
   return std::make_shared<DenseLinear>(quantized.to(dtype()), b.defined() ? b.to(dtype()) : b);
 }

@@ -20,7 +20,7 @@ class QuantizedWeights final : public ModelWeights {
  public:
   QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers, const GroupQuantizer& quantizer);
 
-  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
+  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Slot slot) const override;
   [[nodiscard]] at::Tensor reference_logits(const at::Tensor& hidden) const override;
   [[nodiscard]] const DenseWeights& dense() const { return *dense_; }
   [[nodiscard]] const QuantizedLayers& layers() const { return layers_; }
@@ -43,8 +43,8 @@ class QuantizedWeights final : public ModelWeights {
                           float* out) const;
 
   /// items index of a linear layer, or -1 where it is not quantized
-  [[nodiscard]] int64_t item_of(int64_t layer, Proj p) const {
-    return item_of_[static_cast<size_t>(layer * kProjCount) + static_cast<size_t>(p)];
+  [[nodiscard]] int64_t item_of(int64_t layer, Slot slot) const {
+    return item_of_[static_cast<size_t>(layer)][slot.index()];
   }
 
  protected:
@@ -55,7 +55,7 @@ class QuantizedWeights final : public ModelWeights {
   QuantizedLayers layers_;
   const GroupQuantizer* quantizer_;
   std::map<std::string, std::shared_ptr<const PackedMatrix>> vocab_;  ///< by name, those that are not dense
-  std::vector<int64_t> item_of_;
+  std::vector<std::vector<int64_t>> item_of_;                         ///< [layer][Slot::index]
   std::vector<std::vector<uint8_t>> bits_;
   /// Fitted groups of one matrix at one width: one array, because small ones for each block would double the memory.
   struct Fitted {

@@ -48,11 +48,11 @@ class Pass {
     forward();
     for (int64_t l = config_.n_layers - 1; l >= 0; --l) {
       backward_layer(l, [&](const std::vector<LayerTaps>& taps) {
-        for (const Proj p : kProjections) {
-          const int64_t item = weights_.item_of(l, p);
+        for (const Slot slot : slots(config_, l)) {
+          const int64_t item = weights_.item_of(l, slot);
           if (item < 0) continue;
           for (const LayerTaps& sequence : taps) {
-            result[static_cast<size_t>(item)].push_back(sequence[static_cast<size_t>(p)].dy.square().mean(1));
+            result[static_cast<size_t>(item)].push_back(sequence[slot].dy.square().mean(1));
           }
         }
       });
@@ -123,12 +123,12 @@ class Pass {
 
   void contract_layer(int64_t l, PassResult& result) {
     std::vector<WeightGradient> gradients;
-    for (const Proj p : kProjections) {
-      if (weights_.item_of(l, p) >= 0) gradients.emplace_back(p, linear_shape(config_, p));
+    for (const Slot slot : slots(config_, l)) {
+      if (weights_.item_of(l, slot) >= 0) gradients.emplace_back(slot, linear_shape(config_, l, slot));
     }
     backward_layer(l, [&](const std::vector<LayerTaps>& taps) { accumulate(gradients, taps); });
     for (const WeightGradient& gradient : gradients) {
-      const auto item = static_cast<size_t>(weights_.item_of(l, gradient.proj));
+      const auto item = static_cast<size_t>(weights_.item_of(l, gradient.slot));
       result.linears[item] = contract(weights_, item, gradient, positions_, shares_of(item));
     }
   }
@@ -162,7 +162,7 @@ class Pass {
       const Tile& tile = tiles[static_cast<size_t>(i)];
       std::vector<float> one(static_cast<size_t>(tile.rows * tile.gradient->in_features));
       for (const LayerTaps& sequence : taps) {
-        const LinearTap& tap = sequence[static_cast<size_t>(tile.gradient->proj)];
+        const LinearTap& tap = sequence[tile.gradient->slot];
         matmul_tn(tap.dy, tile.first, tile.rows, tap.x, one.data());
         tile.gradient->add(tile.first, one);
       }

@@ -49,11 +49,11 @@ void check_part(const Permutation& perm, int64_t n, const char* part, int64_t la
 
 }  // namespace
 
-RowColOrder folded_order(const ModelConfig& c, const FoldedOrder& order, int64_t layer, Proj p) {
+RowColOrder folded_order(const ModelConfig& c, const FoldedOrder& order, int64_t layer, Slot slot) {
   static const FoldedOrder::Layer kNone;
   const FoldedOrder::Layer& l = order.layers.empty() ? kNone : order.layers[static_cast<size_t>(layer)];
   const bool heads = !keeps_heads(l), value = heads || !l.value.empty();
-  switch (p) {
+  switch (slot.proj()) {
     case Proj::kQ:
       return {heads ? query_channels(c, l, false) : Permutation{}, order.residual};
     case Proj::kK:

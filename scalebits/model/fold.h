@@ -8,8 +8,9 @@
 
 namespace scalebits {
 
-/// What `order` means for the rows (output channels) and columns (input channels) of layer `layer`'s projection `p`.
-RowColOrder folded_order(const ModelConfig& config, const FoldedOrder& order, int64_t layer, Proj p);
+/// What `order` means for the rows (output channels) and columns (input channels) of layer `layer`'s linear layer
+/// `slot`.
+RowColOrder folded_order(const ModelConfig& config, const FoldedOrder& order, int64_t layer, Slot slot);
 
 /// Every part is empty or a permutation of the length that the config asks for.
 /// @throws FormatError

@@ -2,15 +2,14 @@
 /// Hugging Face tensor names of the Llama family.
 #pragma once
 
-#include <cstdint>
-#include <span>
 #include <string>
 
-#include "scalebits/model/transformer.h"
+#include "scalebits/model/slots.h"
 
 namespace scalebits {
 
-std::string linear_name(int64_t layer, Proj p);  ///< "model.layers.3.mlp.up_proj", without `.weight`
+/// "model.layers.3.mlp.up_proj", without `.weight`
+std::string linear_name(const ModelConfig& config, int64_t layer, Slot slot);
 std::string attn_norm_name(int64_t layer);
 std::string mlp_norm_name(int64_t layer);
 inline constexpr const char* kEmbedName = "model.embed_tokens.weight";
@@ -24,10 +23,6 @@ struct LinearShape {
   int64_t out_features = 0, in_features = 0;
   bool bias = false;
 };
-LinearShape linear_shape(const ModelConfig& config, Proj p);
-const char* proj_name(Proj p);  ///< "q_proj" ...
-/// The linear layers of a decoder layer that multiply the same activations as `p`, itself included, in order: q k v, or
-/// gate up. An engine may compute them as one product if their columns are in one order (`--tie fused`).
-std::span<const Proj> same_input(Proj p);
+LinearShape linear_shape(const ModelConfig& config, int64_t layer, Slot slot);
 
 }  // namespace scalebits

@@ -26,11 +26,11 @@ PackedWeights::PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, Model
       activations_(activations) {}
 
 bool PackedWeights::is_packed(const std::string& name) const { return checkpoint().contains(name + ".codes"); }
-bool PackedWeights::is_packed(int64_t layer, Proj p) const { return is_packed(linear_name(layer, p)); }
+bool PackedWeights::is_packed(int64_t layer, Slot slot) const { return is_packed(linear_name(config(), layer, slot)); }
 
-PackedView PackedWeights::view(int64_t layer, Proj p) const {
-  const LinearShape shape = linear_shape(config(), p);
-  return view(linear_name(layer, p), shape.out_features, shape.in_features);
+PackedView PackedWeights::view(int64_t layer, Slot slot) const {
+  const LinearShape shape = linear_shape(config(), layer, slot);
+  return view(linear_name(config(), layer, slot), shape.out_features, shape.in_features);
 }
 
 PackedView PackedWeights::vocab_view(const std::string& name) const {
@@ -53,29 +53,29 @@ Permutation PackedWeights::permutation(const std::string& name, int64_t length) 
   return load_permutation(stream(checkpoint(), name, dtype), length, name);
 }
 
-Proj PackedWeights::col_owner(int64_t layer, Proj p) const {
-  if (packed_.tie != "fused") return p;
-  for (const Proj first : same_input(p)) {
+Slot PackedWeights::col_owner(int64_t layer, Slot slot) const {
+  if (packed_.tie != "fused") return slot;
+  for (const Slot first : same_input(slot)) {
     if (is_packed(layer, first)) return first;
   }
-  return p;
+  return slot;
 }
 
-RowColOrder PackedWeights::order(int64_t layer, Proj p) const {
+RowColOrder PackedWeights::order(int64_t layer, Slot slot) const {
   if (packed_.reorder_mode != "fused") return {};
-  const LinearShape shape = linear_shape(config(), p);
-  return {permutation(linear_name(layer, p) + ".row_perm", shape.out_features),
-          permutation(linear_name(layer, col_owner(layer, p)) + ".col_perm", shape.in_features)};
+  const LinearShape shape = linear_shape(config(), layer, slot);
+  return {permutation(linear_name(config(), layer, slot) + ".row_perm", shape.out_features),
+          permutation(linear_name(config(), layer, col_owner(layer, slot)) + ".col_perm", shape.in_features)};
 }
 
-std::shared_ptr<const Linear> PackedWeights::linear(int64_t layer, Proj p) const {
-  const std::string name = linear_name(layer, p);
-  const at::Tensor bias = load_bias(layer, p);
-  if (is_packed(layer, p)) {
-    return std::make_shared<PackedLinear>(view(layer, p), bias, shared_checkpoint(), name, order(layer, p),
+std::shared_ptr<const Linear> PackedWeights::linear(int64_t layer, Slot slot) const {
+  const std::string name = linear_name(config(), layer, slot);
+  const at::Tensor bias = load_bias(layer, slot);
+  if (is_packed(layer, slot)) {
+    return std::make_shared<PackedLinear>(view(layer, slot), bias, shared_checkpoint(), name, order(layer, slot),
                                           activations_);
   }
-  const LinearShape shape = linear_shape(config(), p);
+  const LinearShape shape = linear_shape(config(), layer, slot);
   return std::make_shared<DenseLinear>(load(name + ".weight", {shape.out_features, shape.in_features}), bias);
 }
 

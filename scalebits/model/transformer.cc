@@ -7,7 +7,7 @@
 namespace scalebits {
 namespace {
 
-LinearTap* tap_of(LayerTaps* taps, Proj p) { return taps == nullptr ? nullptr : &(*taps)[static_cast<size_t>(p)]; }
+LinearTap* tap_of(LayerTaps* taps, Slot slot) { return taps == nullptr ? nullptr : &(*taps)[slot]; }
 
 /// [B, T, heads * head_dim] -> [B, heads, T, head_dim]
 at::Tensor split_heads(const at::Tensor& x, int64_t heads, int64_t head_dim) {
@@ -51,10 +51,12 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 at::Tensor attention_half(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
                           const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps) {
+  if (taps != nullptr) taps->reserve(layer.linear.size());
   return x + attention(config, layer, rope, rms_norm(x, layer.attn_norm, config.norm_eps), position, cache, taps);
 }
 
 at::Tensor mlp_half(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps) {
+  if (taps != nullptr) taps->reserve(layer.linear.size());
   return x + mlp(layer, rms_norm(x, layer.mlp_norm, config.norm_eps), taps);
 }
 

@@ -3,32 +3,33 @@
 /// linear layers that are dense or packed.
 #pragma once
 
-#include <array>
 #include <memory>
-#include <string>
 #include <vector>
 
-#include "scalebits/io/hf_config.h"
 #include "scalebits/model/linear.h"
 #include "scalebits/model/rope.h"
+#include "scalebits/model/slots.h"
 
 namespace scalebits {
 
-/// The linear layers of a decoder layer, in this order everywhere.
-enum class Proj { kQ, kK, kV, kO, kGate, kUp, kDown };
-inline constexpr int kProjCount = 7;
-inline constexpr std::array<Proj, kProjCount> kProjections = {Proj::kQ,    Proj::kK,  Proj::kV,   Proj::kO,
-                                                              Proj::kGate, Proj::kUp, Proj::kDown};
-
 /// What one decoder layer needs, loaded for as long as it is used.
 struct DecoderLayer {
-  at::Tensor attn_norm, mlp_norm;  ///< [d_model] f32
-  std::array<std::shared_ptr<const Linear>, kProjCount> linear;
-  [[nodiscard]] const Linear& operator[](Proj p) const { return *linear[static_cast<size_t>(p)]; }
+  at::Tensor attn_norm, mlp_norm;                     ///< [d_model] f32
+  std::vector<std::shared_ptr<const Linear>> linear;  ///< by Slot::index
+  [[nodiscard]] const Linear& operator[](Slot slot) const { return *linear[slot.index()]; }
 };
 
-/// One tap per linear layer, for one sequence.
-using LayerTaps = std::array<LinearTap, kProjCount>;
+/// One tap per linear layer, for one sequence. The layer that fills them makes them.
+class LayerTaps {
+ public:
+  /// Makes `n` taps where there are none yet. Linear layers keep their addresses until the backward pass.
+  void reserve(size_t n) { taps_.resize(n); }
+  [[nodiscard]] LinearTap& operator[](Slot slot) { return taps_[slot.index()]; }
+  [[nodiscard]] const LinearTap& operator[](Slot slot) const { return taps_[slot.index()]; }
+
+ private:
+  std::vector<LinearTap> taps_;
+};
 
 /// Keys and values of one layer. [B, n_kv_heads, capacity, head_dim]
 struct KvCache {

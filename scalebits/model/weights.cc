@@ -53,10 +53,10 @@ at::Tensor ModelWeights::mapped(const std::string& name, std::vector<int64_t> sh
       const_cast<std::byte*>(stored.bytes.data()), shape, [owner](void*) {}, at::TensorOptions(dtype));
 }
 
-at::Tensor ModelWeights::load_bias(int64_t layer, Proj p) const {
-  const LinearShape shape = linear_shape(config_, p);
+at::Tensor ModelWeights::load_bias(int64_t layer, Slot slot) const {
+  const LinearShape shape = linear_shape(config_, layer, slot);
   if (!shape.bias) return {};
-  return load(linear_name(layer, p) + ".bias", {shape.out_features});
+  return load(linear_name(config_, layer, slot) + ".bias", {shape.out_features});
 }
 
 DecoderLayer ModelWeights::layer(int64_t index) const {
@@ -65,7 +65,7 @@ DecoderLayer ModelWeights::layer(int64_t index) const {
   DecoderLayer layer;
   layer.attn_norm = permute_dim(load(attn_norm_name(index), {config_.d_model}), 0, residual_);
   layer.mlp_norm = permute_dim(load(mlp_norm_name(index), {config_.d_model}), 0, residual_);
-  for (const Proj p : kProjections) layer.linear[static_cast<size_t>(p)] = linear(index, p);
+  for (const Slot slot : slots(config_, index)) layer.linear.push_back(linear(index, slot));
   if (keep) kept_[static_cast<size_t>(index)] = layer;
   return layer;
 }
@@ -156,16 +156,17 @@ DenseWeights::DenseWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelCo
                            at::ScalarType dtype)
     : ModelWeights(std::move(checkpoint), config, dtype, checked(config, order).residual), order_(std::move(order)) {}
 
-at::Tensor DenseWeights::weight(int64_t layer, Proj p) const {
-  const LinearShape shape = linear_shape(config(), p);
-  const RowColOrder perm = folded_order(config(), order_, layer, p);
-  const at::Tensor stored = load(linear_name(layer, p) + ".weight", {shape.out_features, shape.in_features});
+at::Tensor DenseWeights::weight(int64_t layer, Slot slot) const {
+  const LinearShape shape = linear_shape(config(), layer, slot);
+  const RowColOrder perm = folded_order(config(), order_, layer, slot);
+  const at::Tensor stored =
+      load(linear_name(config(), layer, slot) + ".weight", {shape.out_features, shape.in_features});
   return permute_dim(permute_dim(stored, 1, perm.cols), 0, perm.rows);
 }
 
-at::Tensor DenseWeights::bias(int64_t layer, Proj p) const {
-  const at::Tensor stored = load_bias(layer, p);
-  return stored.defined() ? permute_dim(stored, 0, folded_order(config(), order_, layer, p).rows) : stored;
+at::Tensor DenseWeights::bias(int64_t layer, Slot slot) const {
+  const at::Tensor stored = load_bias(layer, slot);
+  return stored.defined() ? permute_dim(stored, 0, folded_order(config(), order_, layer, slot).rows) : stored;
 }
 
 at::Tensor DenseWeights::vocab_weight(const std::string& name) const {
@@ -186,15 +187,15 @@ at::Tensor DenseWeights::vocab_weight(const std::string& name) const {
   return weight;
 }
 
-std::shared_ptr<const Linear> DenseWeights::linear(int64_t layer, Proj p) const {
-  const at::Tensor b = bias(layer, p);
-  const LinearShape shape = linear_shape(config(), p);
-  const RowColOrder perm = folded_order(config(), order_, layer, p);
+std::shared_ptr<const Linear> DenseWeights::linear(int64_t layer, Slot slot) const {
+  const at::Tensor b = bias(layer, slot);
+  const LinearShape shape = linear_shape(config(), layer, slot);
+  const RowColOrder perm = folded_order(config(), order_, layer, slot);
   at::Tensor w;
   if (kept() && perm.rows.empty() && perm.cols.empty()) {
-    w = mapped(linear_name(layer, p) + ".weight", {shape.out_features, shape.in_features}, dtype());
+    w = mapped(linear_name(config(), layer, slot) + ".weight", {shape.out_features, shape.in_features}, dtype());
   }
-  if (!w.defined()) w = weight(layer, p).to(dtype());
+  if (!w.defined()) w = weight(layer, slot).to(dtype());
   return std::make_shared<DenseLinear>(w, b.defined() ? b.to(dtype()) : b);
 }
 

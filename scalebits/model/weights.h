@@ -30,7 +30,7 @@ class ModelWeights {
 
   /// Not to be called from several threads at once.
   [[nodiscard]] DecoderLayer layer(int64_t index) const;
-  [[nodiscard]] virtual std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const = 0;
+  [[nodiscard]] virtual std::shared_ptr<const Linear> linear(int64_t layer, Slot slot) const = 0;
   /// From now on layers are kept once loaded (generation reads all of them for every token).
   void keep_layers() { kept_.resize(static_cast<size_t>(config_.n_layers)); }
   /// [1, T, d_model] in the compute dtype. @throws InvalidArgument for an id outside the vocabulary
@@ -58,7 +58,7 @@ class ModelWeights {
                Permutation residual);
   /// f32 copy of a stored tensor, of exactly this shape; its pages leave the resident set.
   [[nodiscard]] at::Tensor load(const std::string& name, std::vector<int64_t> shape) const;
-  [[nodiscard]] at::Tensor load_bias(int64_t layer, Proj p) const;
+  [[nodiscard]] at::Tensor load_bias(int64_t layer, Slot slot) const;
   /// The stored bytes themselves where they have this dtype, else undefined. Not checked for NaN. What is kept for long
   /// uses it, so that it takes no memory beside the mapped file.
   [[nodiscard]] at::Tensor mapped(const std::string& name, std::vector<int64_t> shape, at::ScalarType dtype) const;
@@ -90,10 +90,10 @@ class DenseWeights : public ModelWeights {
   /// @throws FormatError for an order that does not fit the config
   DenseWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, FoldedOrder order = {},
                at::ScalarType dtype = at::kFloat);
-  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
+  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Slot slot) const override;
   /// [out_features, in_features] f32, rows and columns in the folded order.
-  [[nodiscard]] at::Tensor weight(int64_t layer, Proj p) const;
-  [[nodiscard]] at::Tensor bias(int64_t layer, Proj p) const;  ///< undefined where there is none
+  [[nodiscard]] at::Tensor weight(int64_t layer, Slot slot) const;
+  [[nodiscard]] at::Tensor bias(int64_t layer, Slot slot) const;  ///< undefined where there is none
   /// kEmbedMatrix or kHeadMatrix, [vocab_size, d_model] f32, columns in the folded order.
   [[nodiscard]] at::Tensor vocab_weight(const std::string& name) const;
   [[nodiscard]] const FoldedOrder& order() const { return order_; }
@@ -107,15 +107,15 @@ class PackedWeights final : public ModelWeights {
  public:
   PackedWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, PackedConfig packed,
                 Activations activations = Activations::kFloat);
-  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Proj p) const override;
+  [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Slot slot) const override;
   /// @throws FormatError naming the tensor whose size or content does not fit the config
-  [[nodiscard]] PackedView view(int64_t layer, Proj p) const;
+  [[nodiscard]] PackedView view(int64_t layer, Slot slot) const;
   /// The order of its own that a packed layer is stored in (reorder mode `fused`); elsewhere empty.
   /// @throws FormatError naming the tensor that is no permutation of the right dtype and length
-  [[nodiscard]] RowColOrder order(int64_t layer, Proj p) const;
-  /// The layer whose col_perm orders the columns of `p`: itself, or (tie) the first packed one of the same input.
-  [[nodiscard]] Proj col_owner(int64_t layer, Proj p) const;
-  [[nodiscard]] bool is_packed(int64_t layer, Proj p) const;
+  [[nodiscard]] RowColOrder order(int64_t layer, Slot slot) const;
+  /// The layer whose col_perm orders the columns of `slot`: itself, or (tie) the first packed one of the same input.
+  [[nodiscard]] Slot col_owner(int64_t layer, Slot slot) const;
+  [[nodiscard]] bool is_packed(int64_t layer, Slot slot) const;
   /// The same for kEmbedMatrix and kHeadMatrix.
   [[nodiscard]] PackedView vocab_view(const std::string& name) const;
   [[nodiscard]] bool is_packed(const std::string& name) const;

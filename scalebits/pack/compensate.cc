@@ -19,7 +19,7 @@ namespace {
 
 /// Matrices whose inputs are known once those of the stages before are rounded.
 struct Stage {
-  std::vector<Proj> projections;
+  std::vector<Slot> slots;
   bool attention;  ///< they are of the layer's first half
   bool ends_half;  ///< no later stage is of the same half: their output is added to the residual stream
 };
@@ -79,13 +79,12 @@ class Compensation {
       throw_if_stopped();
       LayerMoments moments = moments_of(l, stage, exact, rounded, 0, n_gradient());
       const LayerMoments unseen = moments_of(l, stage, exact, rounded, n_gradient(), n_all() - n_gradient());
-      for (const Proj p : stage.projections) {
-        const int64_t item = weights_.item_of(l, p);
+      for (const Slot slot : stage.slots) {
+        const int64_t item = weights_.item_of(l, slot);
         if (item < 0) continue;
-        rounded.linear[static_cast<size_t>(p)] = std::make_shared<DenseLinear>(
-            round_matrix(static_cast<size_t>(item), std::move(moments[static_cast<size_t>(p)]),
-                         unseen[static_cast<size_t>(p)], model),
-            weights_.dense().bias(l, p));
+        rounded.linear[slot.index()] = std::make_shared<DenseLinear>(
+            round_matrix(static_cast<size_t>(item), std::move(moments[slot]), unseen[slot], model),
+            weights_.dense().bias(l, slot));
       }
       if (!stage.ends_half) continue;
       parallel_for(n_all(), [&](int64_t s) {
@@ -107,6 +106,7 @@ class Compensation {
                                         const DecoderLayer& rounded, int64_t first, int64_t n) const {
     const auto tapped = [&](const DecoderLayer& layer, const at::Tensor& x) {
       LayerTaps taps;
+      taps.reserve(layer.linear.size());
       if (stage.ends_half) {
         (void)half(stage, layer, x, &taps);
         return taps;
@@ -114,11 +114,11 @@ class Compensation {
       // Nothing but a norm lies before these.
       const at::Tensor norm = stage.attention ? layer.attn_norm : layer.mlp_norm;
       const at::Tensor input = rms_norm(x, norm, config_.norm_eps).squeeze(0);
-      for (const Proj p : stage.projections) taps[static_cast<size_t>(p)].x = input;
+      for (const Slot slot : stage.slots) taps[slot].x = input;
       return taps;
     };
     MomentSource source{.layer = l,
-                        .projections = stage.projections,
+                        .slots = stage.slots,
                         .n_sequences = n,
                         .length = length_,
                         .taps = [&](int64_t s) { return tapped(rounded, states_.get(first + s)); },

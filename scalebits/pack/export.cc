@@ -36,9 +36,9 @@ void write_dense(const std::filesystem::path& packed_dir, DType dtype, const std
   using Packed = std::pair<PackedView, RowColOrder>;
   std::map<std::string, std::function<Packed()>> views;  // of what may be packed, by the name of its codes
   for (int64_t l = 0; l < config.n_layers; ++l) {
-    for (const Proj p : kProjections) {
-      views[linear_name(l, p) + std::string(kCodes)] = [&weights, l, p] {
-        return Packed{weights.view(l, p), weights.order(l, p)};
+    for (const Slot slot : slots(config, l)) {
+      views[linear_name(config, l, slot) + std::string(kCodes)] = [&weights, l, slot] {
+        return Packed{weights.view(l, slot), weights.order(l, slot)};
       };
     }
   }

@@ -32,7 +32,7 @@ const LinearPlan* find_matrix(const std::vector<LinearPlan>& matrices, const std
 /// Where a tensor of the dense checkpoint stands: a linear layer, or a tensor with residual channels in some dimension.
 struct Place {
   int64_t layer = -1;
-  std::optional<Proj> proj;
+  std::optional<Slot> slot;
   int residual_dim = -1;  ///< dimension whose channels are the residual stream's
 };
 
@@ -42,9 +42,9 @@ std::map<std::string, Place> places(const ModelConfig& config) {
   for (int64_t l = 0; l < config.n_layers; ++l) {
     map[attn_norm_name(l)] = {l, {}, 0};
     map[mlp_norm_name(l)] = {l, {}, 0};
-    for (const Proj p : kProjections) {
-      map[linear_name(l, p) + ".weight"] = {l, p, -1};
-      map[linear_name(l, p) + ".bias"] = {l, p, -1};
+    for (const Slot slot : slots(config, l)) {
+      map[linear_name(config, l, slot) + ".weight"] = {l, slot, -1};
+      map[linear_name(config, l, slot) + ".bias"] = {l, slot, -1};
     }
   }
   return map;
@@ -131,9 +131,9 @@ class PackedWriter {
       write_linear(*linear, place);
     } else if (const LinearPlan* matrix = find_matrix(vocab_, tensor.name)) {
       write_parts(matrix->name, pack_vocab(weights_, *matrix, quantizer_).view());
-    } else if (place.proj) {
-      const at::Tensor t = tensor.name.ends_with(".bias") ? weights_.bias(place.layer, *place.proj)
-                                                          : weights_.weight(place.layer, *place.proj);
+    } else if (place.slot) {
+      const at::Tensor t = tensor.name.ends_with(".bias") ? weights_.bias(place.layer, *place.slot)
+                                                          : weights_.weight(place.layer, *place.slot);
       write_floats(tensor, t);
     } else if (place.residual_dim >= 0 && !plan_.order.residual.empty()) {
       write_permuted(tensor, place.residual_dim);
@@ -144,7 +144,7 @@ class PackedWriter {
 
   void write_linear(const LinearPlan& linear, const Place& place) {
     if (ready_.empty()) {
-      const at::Tensor w = in_order(weights_.weight(place.layer, *place.proj), linear.order()).contiguous();
+      const at::Tensor w = in_order(weights_.weight(place.layer, *place.slot), linear.order()).contiguous();
       const std::span<const float> floats(w.data_ptr<float>(), static_cast<size_t>(w.numel()));
       write_parts(linear.name, pack_linear(linear, floats, quantizer_).view());
     } else {
@@ -235,7 +235,9 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
   (void)vocab_plans(config, plan.spec, plan.vocab);  // throws for two widths of one matrix
   std::map<std::string, LinearShape> shapes;
   for (int64_t l = 0; l < config.n_layers; ++l) {
-    for (const Proj p : kProjections) shapes[linear_name(l, p)] = linear_shape(config, p);
+    for (const Slot slot : slots(config, l)) {
+      shapes[linear_name(config, l, slot)] = linear_shape(config, l, slot);
+    }
   }
   check_tie(plan, config);
   for (const LinearPlan& linear : plan.linears) {

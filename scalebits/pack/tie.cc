@@ -13,9 +13,9 @@ void check_tie(const Plan& plan, const ModelConfig& config) {
   for (const LinearPlan& linear : plan.linears) linears[linear.name] = &linear;
   for (int64_t l = 0; l < config.n_layers; ++l) {
     const LinearPlan* first = nullptr;
-    for (const Proj p : kProjections) {
-      if (p == same_input(p).front()) first = nullptr;
-      const auto found = linears.find(linear_name(l, p));
+    for (const Slot slot : slots(config, l)) {
+      if (slot == same_input(slot).front()) first = nullptr;
+      const auto found = linears.find(linear_name(config, l, slot));
       if (found == linears.end()) continue;
       const LinearPlan& linear = *found->second;
       if (first == nullptr) first = &linear;

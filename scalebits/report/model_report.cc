@@ -31,18 +31,19 @@ MatrixReport report_matrix(const ModelWeights& weights, const PackedWeights* pac
   return r;
 }
 
-MatrixReport report_linear(const ModelWeights& weights, const PackedWeights* packed, int64_t layer, Proj p) {
-  const LinearShape shape = linear_shape(weights.config(), p);
+MatrixReport report_linear(const ModelWeights& weights, const PackedWeights* packed, int64_t layer, Slot slot) {
+  const LinearShape shape = linear_shape(weights.config(), layer, slot);
   MatrixReport r = report_matrix(weights, packed,
-                                 {.name = linear_name(layer, p),
+                                 {.name = linear_name(weights.config(), layer, slot),
                                   .layer = layer,
-                                  .proj = p,
+                                  .slot = slot,
                                   .out_features = shape.out_features,
                                   .in_features = shape.in_features},
-                                 [&] { return packed->view(layer, p); });
-  if (packed == nullptr || !packed->is_packed(layer, p)) return r;
-  const RowColOrder order = packed->order(layer, p);
-  r.perm_bytes = permutation_bytes(order.rows) + (packed->col_owner(layer, p) == p ? permutation_bytes(order.cols) : 0);
+                                 [&] { return packed->view(layer, slot); });
+  if (packed == nullptr || !packed->is_packed(layer, slot)) return r;
+  const RowColOrder order = packed->order(layer, slot);
+  r.perm_bytes =
+      permutation_bytes(order.rows) + (packed->col_owner(layer, slot) == slot ? permutation_bytes(order.cols) : 0);
   return r;
 }
 
@@ -131,7 +132,7 @@ MatrixTotal ModelReport::total(int64_t layer) const {
   return sum_if(matrices, [&](const MatrixReport& m) { return m.layer == layer; });
 }
 MatrixTotal ModelReport::total(Proj p) const {
-  return sum_if(matrices, [&](const MatrixReport& m) { return m.proj == p; });
+  return sum_if(matrices, [&](const MatrixReport& m) { return m.slot.proj() == p; });
 }
 
 ModelReport report_model(const ModelWeights& weights) {
@@ -140,7 +141,9 @@ ModelReport report_model(const ModelWeights& weights) {
   ModelReport report;
   report.packed = packed != nullptr;
   for (int64_t layer = 0; layer < weights.config().n_layers; ++layer) {
-    for (const Proj p : kProjections) report.matrices.push_back(report_linear(weights, packed, layer, p));
+    for (const Slot slot : slots(weights.config(), layer)) {
+      report.matrices.push_back(report_linear(weights, packed, layer, slot));
+    }
   }
   report.vocab.push_back(report_vocab(weights, packed, kEmbedMatrix));
   if (!weights.config().tied_embeddings) report.vocab.push_back(report_vocab(weights, packed, kHeadMatrix));
@@ -184,7 +187,7 @@ Json to_json(const ModelReport& report, const ModelConfig& config) {
     Json entry = {{"layer", layer}};
     entry.update(total_json(report.total(layer)));
     for (const MatrixReport& m : report.matrices) {
-      if (m.layer == layer) entry["matrices"][proj_name(m.proj)] = matrix_json(m);
+      if (m.layer == layer) entry["matrices"][proj_name(m.slot.proj())] = matrix_json(m);
     }
     json["layers"].push_back(std::move(entry));
   }

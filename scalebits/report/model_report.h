@@ -18,7 +18,7 @@ using BitsHistogram = std::array<int64_t, 9>;
 struct MatrixReport {
   std::string name;  ///< Hugging Face name without `.weight`
   int64_t layer = 0;
-  Proj proj = Proj::kQ;
+  Slot slot = Proj::kQ;
   int64_t out_features = 0, in_features = 0;
   BitsHistogram weights{};
   int64_t code_bytes = 0, scale_bytes = 0, zero_bytes = 0, map_bytes = 0, dense_bytes = 0;

@@ -25,7 +25,7 @@ int64_t bytes_per_token(const ModelWeights& weights) {
   int64_t bytes = weight_bytes(*weights.head_linear());
   for (int64_t l = 0; l < weights.config().n_layers; ++l) {
     const DecoderLayer layer = weights.layer(l);
-    for (const Proj p : kProjections) bytes += weight_bytes(layer[p]);
+    for (const auto& linear : layer.linear) bytes += weight_bytes(*linear);
   }
   return bytes;
 }

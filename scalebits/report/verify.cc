@@ -64,16 +64,16 @@ class Verifier {
     collect(result_.problems, [&] { (void)weights_.checkpoint().get(name, shape); });
   }
 
-  void expect_linear(int64_t layer, Proj p) {
-    const LinearShape shape = linear_shape(weights_.config(), p);
-    const std::string name = linear_name(layer, p);
+  void expect_linear(int64_t layer, Slot slot) {
+    const LinearShape shape = linear_shape(weights_.config(), layer, slot);
+    const std::string name = linear_name(weights_.config(), layer, slot);
     if (shape.bias) expect(name + ".bias", {shape.out_features});
-    expect_matrix(name, shape.out_features, shape.in_features, [&] { return packed_->view(layer, p); });
-    if (packed_ == nullptr || !packed_->is_packed(layer, p)) return;
+    expect_matrix(name, shape.out_features, shape.in_features, [&] { return packed_->view(layer, slot); });
+    if (packed_ == nullptr || !packed_->is_packed(layer, slot)) return;
     if (packed_->packed_config().reorder_mode != "fused") return;
     expected_.insert(name + ".row_perm");
-    if (packed_->col_owner(layer, p) == p) expected_.insert(name + ".col_perm");
-    collect(result_.problems, [&] { (void)packed_->order(layer, p); });
+    if (packed_->col_owner(layer, slot) == slot) expected_.insert(name + ".col_perm");
+    collect(result_.problems, [&] { (void)packed_->order(layer, slot); });
   }
 
   void expect_vocab(const char* name) {
@@ -97,7 +97,7 @@ class Verifier {
     for (int64_t layer = 0; layer < c.n_layers; ++layer) {
       expect(attn_norm_name(layer), {c.d_model});
       expect(mlp_norm_name(layer), {c.d_model});
-      for (const Proj p : kProjections) expect_linear(layer, p);
+      for (const Slot slot : slots(c, layer)) expect_linear(layer, slot);
     }
     expect(kFinalNormName, {c.d_model});
     if (!c.tied_embeddings) expect_vocab(kHeadMatrix);

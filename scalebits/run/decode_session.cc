@@ -51,7 +51,7 @@ void DecodeSession::run_layer(size_t index, int64_t n) {
   const int64_t d = config_.d_model, q_width = config_.n_heads * config_.head_dim;
   const int64_t kv_width = config_.n_kv_heads * config_.head_dim;
   const auto eps = static_cast<float>(config_.norm_eps);
-  const auto product = [&](Proj p, std::span<float> y) { return LinearProduct{&layer[p], y}; };
+  const auto product = [&](Slot slot, std::span<float> y) { return LinearProduct{&layer[slot], y}; };
   const std::span<float> hidden = rows_of(hidden_, n, d), out = rows_of(out_, n, d);
   const std::span<float> q = rows_of(q_, n, q_width), k = rows_of(k_, n, kv_width), v = rows_of(v_, n, kv_width);
   const std::span<float> heads = rows_of(heads_, n, q_width);

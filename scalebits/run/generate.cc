@@ -54,7 +54,7 @@ std::unique_ptr<ModelWeights> open_for_generation(const std::filesystem::path& d
   auto model = open_model(dir);
   if (!model->config().quant_method.empty()) return model;
   // What the tensors say, not config.json: f16 or f32 weights must not be rounded because it is wrong.
-  const DType stored = model->checkpoint().get(linear_name(0, Proj::kQ) + ".weight").dtype;
+  const DType stored = model->checkpoint().get(linear_name(model->config(), 0, Proj::kQ) + ".weight").dtype;
   return stored == DType::kBF16 ? open_model(dir, at::kBFloat16) : std::move(model);
 }
 

@@ -14,15 +14,21 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   // libtorch and its libraries once loaded and used; measured.
   constexpr int64_t kProgram = int64_t{350} << 20;
   constexpr int64_t kLogitValues = int64_t{1} << 22;
-  int64_t layer = 0, widest = 0, taps = 0, hessians = 0, largest = 0, stage = 0;
-  for (const Proj p : kProjections) {
-    const LinearShape s = linear_shape(c, p);
-    layer += s.out_features * s.in_features;
-    widest = std::max(widest, s.out_features * s.in_features);
-    taps += s.out_features + s.in_features;
-    hessians += s.in_features * s.in_features;
-    largest = std::max(largest, s.in_features * s.in_features);
-    stage = std::max(stage, (p == Proj::kQ ? 3 : p == Proj::kGate ? 2 : 1) * s.in_features * s.in_features);
+  int64_t layer = 0, widest = 0, taps = 0, hessians = 0, largest = 0, stage = 0;  // of the largest decoder layer
+  for (int64_t l = 0; l < c.n_layers; ++l) {
+    int64_t weights = 0, channels = 0, squares = 0;
+    for (const Slot slot : slots(c, l)) {
+      const LinearShape s = linear_shape(c, l, slot);
+      weights += s.out_features * s.in_features;
+      widest = std::max(widest, s.out_features * s.in_features);
+      channels += s.out_features + s.in_features;
+      squares += s.in_features * s.in_features;
+      largest = std::max(largest, s.in_features * s.in_features);
+      stage = std::max(stage, static_cast<int64_t>(same_input(slot).size()) * s.in_features * s.in_features);
+    }
+    layer = std::max(layer, weights);
+    taps = std::max(taps, channels);
+    hessians = std::max(hessians, squares);
   }
   const int64_t positions = std::max<int64_t>(threads * length, std::min(kMicrobatchPositions, slice * length));
   // Q(W) of a layer, the dense matrix it came from (stored, permuted), gradient and squares of the layer.

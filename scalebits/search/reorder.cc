@@ -27,13 +27,13 @@ class ScoreSource {
   ScoreSource(const QuantizedWeights& weights, const PassResult& result, Reorder reorder, ChannelScore kind)
       : weights_(weights), result_(result), reorder_(reorder), kind_(kind) {}
 
-  void add_rows(int64_t layer, Proj p, Scores& to) const { add(layer, p, true, to); }
-  void add_cols(int64_t layer, Proj p, Scores& to) const { add(layer, p, false, to); }
+  void add_rows(int64_t layer, Slot slot, Scores& to) const { add(layer, slot, true, to); }
+  void add_cols(int64_t layer, Slot slot, Scores& to) const { add(layer, slot, false, to); }
 
  private:
-  void add(int64_t layer, Proj p, bool rows, Scores& to) const {
+  void add(int64_t layer, Slot slot, bool rows, Scores& to) const {
     if (reorder_ == (rows ? Reorder::kCols : Reorder::kRows)) return;
-    const int64_t item = weights_.item_of(layer, p);
+    const int64_t item = weights_.item_of(layer, slot);
     if (item < 0) return;  // not quantized: it does not mind
     const LinearSensitivity& s = result_.linears[static_cast<size_t>(item)];
     const bool fisher = kind_ == ChannelScore::kFisher;

@@ -136,7 +136,7 @@ TEST(GradientPassErrors, LossThatIsNotFiniteIsReported) {
 
 TEST(Contract, NamesTensorAndIndexOfAGradientThatIsNotFinite) {
   const QuantizedCase c;
-  WeightGradient gradient(Proj::kK, linear_shape(c.dense->config(), Proj::kK));
+  WeightGradient gradient(Proj::kK, linear_shape(c.dense->config(), 0, Proj::kK));
   std::vector<float> g(48 * 64);
   g[7 * 64 + 9] = INFINITY;
   gradient.add(0, g);

@@ -48,7 +48,7 @@ void expect_shares(uint64_t shuffle) {
   const std::vector<Sequence> sequences = random_sequences(5, 30, 3);
   const auto shares = column_shares(c.weights, sequences, {}, silent_log());
   ASSERT_EQ(shares.size(), c.layers.items.size());
-  ASSERT_EQ(c.layers.items[0].proj, Proj::kQ);
+  ASSERT_EQ(c.layers.items[0].slot, Proj::kQ);
   at::Tensor h = first_hessian(c, sequences);
   const Permutation& order = c.layers.items[0].order.cols;
   if (!order.empty()) {
@@ -76,7 +76,7 @@ TEST(Moments, AreSumsOverTokensInTheStoredOrder) {
     const QuantizedCase c("clip", shuffle);
     const Proj p = Proj::kO;
     const auto item = static_cast<size_t>(c.weights.item_of(1, p));
-    const LinearShape shape = linear_shape(c.dense->config(), p);
+    const LinearShape shape = linear_shape(c.dense->config(), 1, p);
     std::vector<at::Tensor> x, should_be, owed, root;
     for (uint64_t s = 0; s < 3; ++s) {
       const auto tokens = static_cast<int64_t>(5 + s);
@@ -87,13 +87,14 @@ TEST(Moments, AreSumsOverTokensInTheStoredOrder) {
     }
     const auto taps_of = [&](const std::vector<at::Tensor>& inputs, int64_t s) {
       LayerTaps taps;
-      taps[static_cast<size_t>(p)].x = inputs[static_cast<size_t>(s)];
+      taps.reserve(kProjections.size());
+      taps[p].x = inputs[static_cast<size_t>(s)];
       return taps;
     };
-    const std::vector<Proj> projections = {p};
+    const std::vector<Slot> slots = {p};
     const LayerMoments moments =
         sum_moments(c.weights, {.layer = 1,
-                                .projections = projections,
+                                .slots = slots,
                                 .n_sequences = 3,
                                 .length = 7,
                                 .taps = [&](int64_t s) { return taps_of(x, s); },
@@ -114,13 +115,13 @@ TEST(Moments, AreSumsOverTokensInTheStoredOrder) {
     const auto stored = [](const at::Tensor& m, const Permutation& rows, const Permutation& cols) {
       return permute_dim(permute_dim(m, 0, rows), 1, cols);
     };
-    const InputMoments& got = moments[static_cast<size_t>(p)];
+    const InputMoments& got = moments[p];
     // Up to 18 products summed in f32; entries are of the order of 10.
     const auto expect_near = [](const at::Tensor& a, const at::Tensor& b) { EXPECT_LE(max_error(a, b), 1e-4); };
     expect_near(got.second.triu(), stored(second, order.cols, order.cols).triu());
     expect_near(got.drift, stored(drift, order.cols, order.cols));
     expect_near(got.owed, stored(debt, order.rows, order.cols));
-    EXPECT_FALSE(moments[static_cast<size_t>(Proj::kQ)].second.defined());
+    EXPECT_FALSE(moments[Proj::kQ].second.defined());
   }
 }
 

@@ -82,7 +82,7 @@ struct QuantizedCase {
     }
   }
   [[nodiscard]] at::Tensor stored(size_t item) const {
-    return reordered(item, dense->weight(layers.items[item].layer, layers.items[item].proj));
+    return reordered(item, dense->weight(layers.items[item].layer, layers.items[item].slot));
   }
   /// Q of a matrix, in its stored order, with the current widths changed by `by` wherever the result is in 1..8 (0
   /// stays).

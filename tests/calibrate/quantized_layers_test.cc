@@ -31,7 +31,7 @@ std::map<std::string, int> fixed_bits(const QuantizedLayers& layers) {
 std::vector<std::string> sharing(const QuantizedLayers& layers) {
   std::vector<std::string> names;
   for (const auto& item : layers.items) {
-    if (item.shares_cols) names.push_back(fmt::format("{}.{}", item.layer, proj_name(item.proj)));
+    if (item.shares_cols) names.push_back(fmt::format("{}.{}", item.layer, proj_name(item.slot.proj())));
   }
   return names;
 }

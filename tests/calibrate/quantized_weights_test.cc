@@ -34,7 +34,7 @@ TEST(QuantizedLayers, LeaveOutWhatIsIgnored) {
   ASSERT_EQ(layers.items.size(), 6U);
   for (const auto& item : layers.items) {
     EXPECT_EQ(item.layer, 1);
-    EXPECT_NE(item.proj, Proj::kK);
+    EXPECT_NE(item.slot, Proj::kK);
   }
   const QuantizedWeights weights(open_dense_model(tiny_gqa()), layers, group_quantizer("rtn"));
   EXPECT_EQ(weights.item_of(0, Proj::kQ), -1);
@@ -57,7 +57,7 @@ TEST_P(QuantizedWeightsOf, HandOutEachGroupRoundedAtItsBlocksWidth) {
   c.draw_widths(0, 8, 1);
   for (size_t i = 0; i < c.layers.items.size(); ++i) {
     const auto& item = c.layers.items[i];
-    EXPECT_TRUE(at::equal(dense_weight(c.weights.linear(item.layer, item.proj)), c.moved(i, 0))) << item.name;
+    EXPECT_TRUE(at::equal(dense_weight(c.weights.linear(item.layer, item.slot)), c.moved(i, 0))) << item.name;
   }
 }
 
@@ -66,7 +66,7 @@ TEST_P(QuantizedWeightsOf, HandOutTheModelsOrderWhateverOrderTheyAreRoundedIn) {
   c.draw_widths(0, 8, 1);
   for (size_t i = 0; i < c.layers.items.size(); ++i) {
     const auto& item = c.layers.items[i];
-    EXPECT_TRUE(at::equal(dense_weight(c.weights.linear(item.layer, item.proj)), c.reordered(i, c.moved(i, 0), true)))
+    EXPECT_TRUE(at::equal(dense_weight(c.weights.linear(item.layer, item.slot)), c.reordered(i, c.moved(i, 0), true)))
         << item.name;
   }
 }

@@ -164,8 +164,8 @@ TEST(GradientPass, TokenWeightsAreMeanSquaresOfOutputGradients) {
   const auto loss = [&](const PlainDecoder& plain, const Sequence& ids) { return plain_kl(reference, plain, ids); };
   for (size_t s = 0; s < sequences.size(); ++s) {
     const FullGradients full = full_gradients(c, {sequences[s]}, 1, loss);
-    for (size_t gate = 4; gate < c.layers.items.size(); gate += kProjCount) {
-      ASSERT_EQ(c.layers.items[gate].proj, Proj::kGate);
+    for (size_t gate = 4; gate < c.layers.items.size(); gate += kProjections.size()) {
+      ASSERT_EQ(c.layers.items[gate].slot, Proj::kGate);
       const at::Tensor of_gate = weights[gate][s], of_up = weights[gate + 1][s];
       ASSERT_EQ(of_gate.numel(), 1);
       const double expected = total(full.items[gate].g.square()) / total(full.items[gate + 1].g.square());

@@ -12,7 +12,7 @@ using testing::HasSubstr;
 
 TEST(BenchCommand, MeasuresADenseAndAPackedModel) {
   const test::TempDir dir;
-  test::pack_model(test::demo_model(), dir / "packed", {}, [](int64_t, Proj, int64_t) { return uint8_t{4}; });
+  test::pack_model(test::demo_model(), dir / "packed", {}, [](int64_t, Slot, int64_t) { return uint8_t{4}; });
   int64_t bytes[2] = {};
   for (const bool packed : {false, true}) {
     const std::string model = packed ? (dir / "packed").string() : test::demo_model().string();

@@ -66,7 +66,7 @@ TEST_F(Eval, PackedModelsLoseLessWithMoreBits) {
   std::vector<double> kl;
   for (const uint8_t bits : {2, 4, 8}) {
     const auto dir = dir_ / ("packed" + std::to_string(bits));
-    test::pack_model(test::demo_model(), dir, {}, [&](int64_t, Proj, int64_t) { return bits; });
+    test::pack_model(test::demo_model(), dir, {}, [&](int64_t, Slot, int64_t) { return bits; });
     kl.push_back(result({"eval", "kl", dir.string(), "--ref", demo(), "--text", text(), "--windows", "2"})["kl_mean"]);
   }
   EXPECT_GT(kl[0], kl[1]);
@@ -141,7 +141,7 @@ TEST_F(Eval, KlRefusesAnotherTokenizer) {
 }
 
 TEST_F(Eval, PackedModelsHaveNoBf16Arithmetic) {
-  test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t, Proj, int64_t) { return uint8_t{2}; });
+  test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t, Slot, int64_t) { return uint8_t{2}; });
   const Outcome outcome = run_program({"eval", "ppl", dir_ / "packed", "--text", text(), "--dtype", "bf16"});
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_THAT(outcome.err, HasSubstr("[--dtype] got bf16, expected f32"));
@@ -157,7 +157,7 @@ TEST_F(Eval, Bf16IsCloseToF32) {
 }
 
 TEST_F(Eval, RoundedActivationsChangeTheKlALittle) {
-  test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t, Proj, int64_t) { return uint8_t{3}; });
+  test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t, Slot, int64_t) { return uint8_t{3}; });
   double kl[2] = {};
   for (const bool rounded : {false, true}) {
     const Outcome outcome =

@@ -17,7 +17,7 @@ class PackedModel : public testing::Test {
  protected:
   PackedModel() {
     // q_proj is 256 x 256: 2 x 2 blocks.
-    test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t layer, Proj p, int64_t block) -> uint8_t {
+    test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t layer, Slot p, int64_t block) -> uint8_t {
       return p == Proj::kQ ? static_cast<uint8_t>(2 + block + (layer == 2 ? 1 : 0)) : 3;
     });
   }

@@ -42,7 +42,7 @@ TEST(GenerateCommand, ReadsThePromptFromAFileAndIsQuietOnRequest) {
 
 TEST(GenerateCommand, RunsPackedModels) {
   const test::TempDir dir;
-  test::pack_model(test::demo_model(), dir / "packed", {}, [](int64_t, Proj, int64_t) { return uint8_t{8}; });
+  test::pack_model(test::demo_model(), dir / "packed", {}, [](int64_t, Slot, int64_t) { return uint8_t{8}; });
   const std::vector<std::string> rest = {"--prompt", "It was a dark night", "-n", "8", "--temperature", "0"};
   std::vector<std::string> packed = {"generate", dir / "packed"}, dense = {"generate", demo()};
   packed.insert(packed.end(), rest.begin(), rest.end());

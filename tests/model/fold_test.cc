@@ -89,10 +89,11 @@ TEST_F(FoldedTinyGqa, MovesTheWeightsAsTheOrderSays) {
   const auto stored = read_tensors(tiny_gqa());
   const FoldedOrder::Layer& layer = order.layers[1];
   const auto entry = [&](Proj p, int64_t r, int64_t c) {
-    return stored.at(linear_name(1, p) + ".weight")[r][c].item<float>();
+    return stored.at(linear_name(config_, 1, p) + ".weight")[r][c].item<float>();
   };
   const at::Tensor up = folded.weight(1, Proj::kUp), o = folded.weight(1, Proj::kO), v = folded.weight(1, Proj::kV);
-  const at::Tensor k_bias = folded.bias(1, Proj::kK), stored_k_bias = stored.at(linear_name(1, Proj::kK) + ".bias");
+  const at::Tensor k_bias = folded.bias(1, Proj::kK),
+                   stored_k_bias = stored.at(linear_name(config_, 1, Proj::kK) + ".bias");
   for (size_t i = 0; i < 5; ++i) {
     const auto n = static_cast<int64_t>(i);
     EXPECT_EQ(up[n][n + 1].item<float>(), entry(Proj::kUp, layer.mlp[i], order.residual[i + 1]));
@@ -116,7 +117,7 @@ TEST_F(FoldedTinyGqa, MovingRowsOfQWithoutKChangesTheLogits) {
     std::iota(swapped.begin(), swapped.end(), 0);
     for (int i = 0; i < 24; ++i) std::swap(swapped[static_cast<size_t>(i)], swapped[static_cast<size_t>(72 + i)]);
     for (const char* part : {".weight", ".bias"}) {
-      at::Tensor& t = tensors.at(linear_name(0, Proj::kQ) + part);
+      at::Tensor& t = tensors.at(linear_name(config_, 0, Proj::kQ) + part);
       t = permute_dim(t, 0, swapped);
     }
   });
@@ -132,7 +133,8 @@ TEST_F(FoldedTinyGqa, MovingChannelsInsideAHeadOfQAndKChangesTheLogits) {
     for (size_t head = 0; head < 4; ++head) std::swap(q[head * 24], q[head * 24 + 1]);
     for (size_t head = 0; head < 2; ++head) std::swap(k[head * 24], k[head * 24 + 1]);
     for (const char* part : {".weight", ".bias"}) {
-      at::Tensor &tq = tensors.at(linear_name(0, Proj::kQ) + part), &tk = tensors.at(linear_name(0, Proj::kK) + part);
+      at::Tensor &tq = tensors.at(linear_name(config_, 0, Proj::kQ) + part),
+                 &tk = tensors.at(linear_name(config_, 0, Proj::kK) + part);
       tq = permute_dim(tq, 0, q);
       tk = permute_dim(tk, 0, k);
     }

@@ -56,11 +56,11 @@ inline std::map<std::string, at::Tensor> weight_gradients(const ModelWeights& we
     (token_nll(at::matmul(leaf, weights.head().t()), ids).sum() / positions).backward();
     hidden.backward(leaf.grad().unsqueeze(0));
     for (int64_t l = 0; l < weights.config().n_layers; ++l) {
-      for (const Proj p : kProjections) {
-        const LinearTap& tap = taps[static_cast<size_t>(l)][static_cast<size_t>(p)];
+      for (const Slot slot : slots(weights.config(), l)) {
+        const LinearTap& tap = taps[static_cast<size_t>(l)][slot];
         at::Tensor g = at::empty({tap.dy.size(1), tap.x.size(1)}, at::kFloat);
         matmul_tn(tap.dy, 0, g.size(0), tap.x, g.data_ptr<float>());
-        at::Tensor& sum = gradients[linear_name(l, p)];
+        at::Tensor& sum = gradients[linear_name(weights.config(), l, slot)];
         sum = sum.defined() ? sum + g : g;
       }
     }

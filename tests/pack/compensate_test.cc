@@ -192,8 +192,8 @@ TEST(Compensate, OutputsMakeUpForTheDriftOfTheirInputs) {
 }
 
 TEST(Compensate, LaterLayersMakeUpForTheResidualStream) {
-  const Drift tested(kProjCount);
-  EXPECT_LT(tested.kl_with(tested.plan_.linears.size()), 0.9 * tested.kl_with(kProjCount));
+  const Drift tested(kProjections.size());
+  EXPECT_LT(tested.kl_with(tested.plan_.linears.size()), 0.9 * tested.kl_with(kProjections.size()));
 }
 
 TEST(TokenWeights, AreTheSameForEveryPlanWithAMeanSquareOfOne) {

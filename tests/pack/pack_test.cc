@@ -68,9 +68,9 @@ TEST_F(Pack, ExportHoldsExactlyWhatTheSearchSaw) {
   const auto exported = open_dense_model(dir_ / "dense");
   for (size_t i = 0; i < plan_.linears.size(); ++i) seen.set_bits(i, plan_.linears[i].bits);
   for (const auto& item : seen.layers().items) {
-    const auto linear = seen.linear(item.layer, item.proj);
+    const auto linear = seen.linear(item.layer, item.slot);
     const at::Tensor expected = dynamic_cast<const DenseLinear&>(*linear).weight();
-    EXPECT_TRUE(at::equal(exported->weight(item.layer, item.proj), expected)) << item.name;
+    EXPECT_TRUE(at::equal(exported->weight(item.layer, item.slot), expected)) << item.name;
   }
 }
 

@@ -68,7 +68,7 @@ TEST_P(FusedPack, IsTheQuantizationOfMatricesPermutedByHand) {
   for (const auto& item : find_quantized_layers(config_, plan_.spec).items) {
     const LinearPlan& linear = *std::find_if(plan_.linears.begin(), plan_.linears.end(),
                                              [&](const LinearPlan& l) { return l.name == item.name; });
-    const at::Tensor w = original.weight(item.layer, item.proj), got = exported->weight(item.layer, item.proj);
+    const at::Tensor w = original.weight(item.layer, item.slot), got = exported->weight(item.layer, item.slot);
     for (int64_t r = 0; r < w.size(0); ++r) {
       const int64_t row = linear.row_perm[static_cast<size_t>(r)];
       for (int64_t c = 0; c < w.size(1); c += 32) {  // groups and blocks are as wide

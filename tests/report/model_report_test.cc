@@ -17,7 +17,7 @@ constexpr BlockSpec kSpec = {.rows = 32, .cols = 32, .group_size = 16};
 class PackedReport : public testing::Test {
  protected:
   PackedReport() {
-    test::pack_model(test::tiny_gqa(), dir_ / "packed", kSpec, [](int64_t layer, Proj p, int64_t block) {
+    test::pack_model(test::tiny_gqa(), dir_ / "packed", kSpec, [](int64_t layer, Slot p, int64_t block) {
       if (layer == 1 && p == Proj::kDown) return 0;
       if (p == Proj::kK) return block < 2 ? 8 : 1;
       return layer == 0 ? 2 : 3;
@@ -85,9 +85,9 @@ TEST_F(PackedReport, JsonHasTheHistogramsOfLayersAndMatrices) {
 TEST_F(PackedReport, VocabularyMatricesAreInNoTotal) {
   ASSERT_EQ(report_.vocab.size(), 2U);
   EXPECT_EQ(report_.vocab[0].dense_bytes, 128 * 64 * 4);
-  test::pack_model(test::tiny_gqa(), dir_ / "vocab", kSpec, [](int64_t, Proj, int64_t) { return uint8_t{2}; },
+  test::pack_model(test::tiny_gqa(), dir_ / "vocab", kSpec, [](int64_t, Slot, int64_t) { return uint8_t{2}; },
                    {kDenseBits, 6});
-  test::pack_model(test::tiny_gqa(), dir_ / "plain", kSpec, [](int64_t, Proj, int64_t) { return uint8_t{2}; });
+  test::pack_model(test::tiny_gqa(), dir_ / "plain", kSpec, [](int64_t, Slot, int64_t) { return uint8_t{2}; });
   const auto with = open_model(dir_ / "vocab"), without = open_model(dir_ / "plain");
   const ModelReport report = report_model(*with);
   const MatrixReport& head = report.vocab[1];

@@ -9,7 +9,7 @@
 namespace scalebits::test {
 
 /// Width of a block, or 0 for all blocks of a matrix: left dense.
-using Widths = std::function<uint8_t(int64_t layer, Proj p, int64_t block)>;
+using Widths = std::function<uint8_t(int64_t layer, Slot slot, int64_t block)>;
 
 /// Packs `dense` into the new directory `packed` by rounding to the nearest.
 inline void pack_model(const std::filesystem::path& dense, const std::filesystem::path& packed, BlockSpec spec,
@@ -25,12 +25,12 @@ inline void pack_model(const std::filesystem::path& dense, const std::filesystem
   plan.seed = 42;
   plan.model_fingerprint = model_fingerprint(*checkpoint);
   for (int64_t layer = 0; layer < config.n_layers; ++layer) {
-    for (const Proj p : kProjections) {
-      const LinearShape shape = linear_shape(config, p);
+    for (const Slot slot : slots(config, layer)) {
+      const LinearShape shape = linear_shape(config, layer, slot);
       LinearPlan linear;
-      linear.name = linear_name(layer, p);
+      linear.name = linear_name(config, layer, slot);
       linear.grid = BlockGrid(shape.out_features, shape.in_features, spec);
-      for (int64_t b = 0; b < linear.grid.n_blocks(); ++b) linear.bits.push_back(widths(layer, p, b));
+      for (int64_t b = 0; b < linear.grid.n_blocks(); ++b) linear.bits.push_back(widths(layer, slot, b));
       if (linear.bits[0] != 0) plan.linears.push_back(std::move(linear));
     }
   }

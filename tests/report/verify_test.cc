@@ -39,7 +39,7 @@ void flip(const std::filesystem::path& dir, const std::string& name, size_t byte
 class VerifyPacked : public testing::Test {
  protected:
   VerifyPacked() {
-    test::pack_model(test::demo_model(), dir(), {}, [](int64_t, Proj p, int64_t) { return p == Proj::kV ? 4 : 2; });
+    test::pack_model(test::demo_model(), dir(), {}, [](int64_t, Slot p, int64_t) { return p == Proj::kV ? 4 : 2; });
   }
   [[nodiscard]] std::filesystem::path dir() const { return parent_ / "packed"; }
   test::TempDir parent_;
@@ -91,7 +91,7 @@ TEST_F(VerifyPacked, NamesAMissingMatrixAndATensorThatNobodyAskedFor) {
 
 TEST_F(VerifyPacked, LooksAtPackedVocabularyMatrices) {
   const std::filesystem::path packed = parent_ / "vocab";
-  test::pack_model(test::demo_model(), packed, {}, [](int64_t, Proj, int64_t) { return uint8_t{2}; }, {6, 6});
+  test::pack_model(test::demo_model(), packed, {}, [](int64_t, Slot, int64_t) { return uint8_t{2}; }, {6, 6});
   EXPECT_THAT(problems(packed), IsEmpty());
   flip(packed, "model.embed_tokens.codes", 99);
   EXPECT_THAT(problems(packed), ElementsAre(HasSubstr("[model.embed_tokens.codes] checksum: got")));
