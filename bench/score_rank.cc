@@ -43,7 +43,7 @@ class Ranking {
  public:
   Ranking(const std::string& model, const std::string& text, BlockSpec spec, int64_t sequences, int64_t length)
       : config_(read_hf_config(model)),
-        dense_(std::make_shared<DenseWeights>(std::make_shared<Checkpoint>(model), config_)),
+        dense_(std::make_shared<DenseWeights>(open_checkpoint(model, config_), config_)),
         layers_(find_quantized_layers(config_, spec)),
         weights_(dense_, layers_, group_quantizer("clip")) {
     const Tokenizer tokenizer(model);

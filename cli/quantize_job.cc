@@ -63,7 +63,7 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
                       "quantization_config.quant_method: got \"{}\", expected a dense checkpoint to quantize.",
                       config_.quant_method);
   }
-  checkpoint_ = std::make_shared<Checkpoint>(o_.model);
+  checkpoint_ = open_checkpoint(o_.model, config_);
   if (!o_.frontier.empty() && search_.method != Method::kSearch) {
     fail<InvalidArgument>("--frontier", "got it with --method {}, expected search: only that walks on.", o_.method);
   }

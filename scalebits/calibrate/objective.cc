@@ -78,6 +78,8 @@ SequenceLoss sequence_loss(LossKind kind, const ModelWeights& weights, const at:
       loss.nats += cross_entropy(logits, targets, want);
     }
     if (dhidden != nullptr) {
+      // d cap * tanh(u / cap) = 1 - (its value / cap)^2
+      if (const double cap = weights.config().logit_cap; cap > 0) dlogits.mul_(1 - (logits / cap).square());
       dhidden->narrow(0, first, n).copy_(matmul_nn(dlogits.to(weights.dtype()), weights.head()));
     }
   }

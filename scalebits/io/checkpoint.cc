@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <numeric>
 #include <set>
-#include <utility>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/io/json.h"
@@ -87,24 +85,9 @@ std::vector<std::string> shard_names(const WeightMap& map, const fs::path& dir) 
   return {names.begin(), names.end()};
 }
 
-/// Levenshtein distance.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t substitute = diagonal + static_cast<size_t>(a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substitute, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 }  // namespace
 
-Checkpoint::Checkpoint(const fs::path& dir) : dir_(dir) {
+Checkpoint::Checkpoint(const fs::path& dir, std::vector<RowSplit> splits) : dir_(dir), splits_(std::move(splits)) {
   if (!is_there(dir)) fail<IoError>(dir.string(), "no such directory. Give the directory of a checkpoint.");
   if (std::error_code ignored; !fs::is_directory(dir, ignored)) {
     fail<FormatError>(dir.string(), "kind of file: got a file, expected the directory of a checkpoint.");
@@ -119,20 +102,31 @@ Checkpoint::Checkpoint(const fs::path& dir) : dir_(dir) {
     fail<FormatError>(dir.string(), "weights: got neither {} nor {}. {}", kSingleFile, kIndexFile, other_weights(dir));
   }
 
+  take_names();
+  if (!index.empty()) check_index(index);
+  if (splits_.empty()) return;
+  for (SafetensorsFile& file : files_) file.split(splits_);
+  take_names();
+}
+
+void Checkpoint::take_names() {
+  by_name_.clear();
+  owner_.clear();
   for (const SafetensorsFile& file : files_) {
     for (const TensorView& tensor : file.tensors()) {
       const auto [known, fresh] = by_name_.emplace(tensor.name, &tensor);
       if (!fresh) {
-        fail<FormatError>(dir.string(), "tensor {}: got it in both {} and {}, expected it once.", quote(tensor.name),
+        fail<FormatError>(dir_.string(), "tensor {}: got it in both {} and {}, expected it once.", quote(tensor.name),
                           owner_.at(known->second)->path().filename().string(), file.file().path().filename().string());
       }
       owner_.emplace(&tensor, &file.file());
     }
     metadata_.insert(file.metadata().begin(), file.metadata().end());
   }
-  if (index.empty()) return;
+}
 
-  const std::string where = (dir / kIndexFile).string();
+void Checkpoint::check_index(const std::map<std::string, std::string, std::less<>>& index) const {
+  const std::string where = (dir_ / kIndexFile).string();
   for (const auto& [name, shard] : index) {
     const auto found = by_name_.find(name);
     if (found == by_name_.end() || owner_.at(found->second)->path().filename() != shard) {
@@ -162,8 +156,15 @@ const TensorView& Checkpoint::get(std::string_view name) const {
       nearest = candidate;
     }
   }
-  fail<FormatError>(dir_.string(), "tensor {}: missing.{}", quote(name, 200),
-                    nearest.empty() ? "" : fmt::format(" The nearest name is {}.", quote(nearest, 200)));
+  std::string hint = nearest.empty() ? "" : fmt::format(" The nearest name is {}.", quote(nearest, 200));
+  for (const RowSplit& split : splits_) {
+    for (const RowSplit::Part& part : split.parts) {
+      if (!name.ends_with(part.suffix)) continue;
+      const std::string_view stem = name.substr(0, name.size() - part.suffix.size());
+      hint = fmt::format(" It is a part of {}{}, which is missing too.", stem, split.suffix);
+    }
+  }
+  fail<FormatError>(dir_.string(), "tensor {}: missing.{}", quote(name, 200), hint);
 }
 
 const TensorView& Checkpoint::get(std::string_view name, std::span<const int64_t> shape) const {

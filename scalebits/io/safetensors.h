@@ -31,6 +31,16 @@ struct TensorView {
   [[nodiscard]] int64_t n_elements() const;
 };
 
+/// Matrices stored as one tensor, one below the other: how a name ends, and the endings and rows of its parts.
+struct RowSplit {
+  struct Part {
+    std::string suffix;
+    int64_t rows;
+  };
+  std::string suffix;
+  std::vector<Part> parts;
+};
+
 /// One mapped .safetensors file, wholly checked when opened: header length (at most 100 MB), JSON, known dtypes, shape
 /// x dtype = bytes, offsets inside the file, no overlap, no gap, no duplicate name, at least one tensor.
 class SafetensorsFile {
@@ -40,6 +50,9 @@ class SafetensorsFile {
   [[nodiscard]] const std::vector<TensorView>& tensors() const { return tensors_; }  ///< by offset
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return metadata_; }
   [[nodiscard]] const MappedFile& file() const { return file_; }
+  /// Puts views of the parts in the place of every tensor that is to be split.
+  /// @throws FormatError naming a tensor that has not as many rows as its parts together
+  void split(std::span<const RowSplit> splits);
 
  private:
   MappedFile file_;
@@ -53,7 +66,9 @@ class Checkpoint {
   /// @throws IoError, FormatError: no weights (says when only .bin or .gguf files are there), missing shard, a tensor
   /// in
   ///         two shards, an index that names a tensor its shard does not hold or misses one that it holds
-  explicit Checkpoint(const std::filesystem::path& dir);
+  /// @param splits  tensors that are shown as their parts, everywhere below. @throws FormatError as
+  ///        SafetensorsFile::split
+  explicit Checkpoint(const std::filesystem::path& dir, std::vector<RowSplit> splits = {});
 
   [[nodiscard]] const std::filesystem::path& dir() const { return dir_; }
   [[nodiscard]] bool contains(std::string_view name) const;
@@ -71,7 +86,12 @@ class Checkpoint {
   void release(const TensorView& tensor) const;
 
  private:
+  /// Fills by_name_, owner_ and metadata_ from files_.
+  void take_names();
+  void check_index(const std::map<std::string, std::string, std::less<>>& index) const;
+
   std::filesystem::path dir_;
+  std::vector<RowSplit> splits_;
   std::vector<SafetensorsFile> files_;
   std::map<std::string, const TensorView*, std::less<>> by_name_;
   std::map<const TensorView*, const MappedFile*> owner_;

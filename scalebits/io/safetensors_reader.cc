@@ -226,4 +226,33 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   }
 }
 
+void SafetensorsFile::split(std::span<const RowSplit> splits) {
+  std::vector<TensorView> result;
+  for (TensorView& tensor : tensors_) {
+    const auto split =
+        std::find_if(splits.begin(), splits.end(), [&](const RowSplit& s) { return tensor.name.ends_with(s.suffix); });
+    if (split == splits.end()) {
+      result.push_back(std::move(tensor));
+      continue;
+    }
+    int64_t rows = 0;
+    for (const RowSplit::Part& part : split->parts) rows += part.rows;
+    if (tensor.shape.size() != 2 || tensor.shape[0] != rows) {
+      fail<FormatError>(file_.path().string(),
+                        "tensor {} shape: got [{}], expected {} rows. Does config.json belong to these weights?",
+                        quote(tensor.name, 200), fmt::join(tensor.shape, ", "), rows);
+    }
+    const std::string stem = tensor.name.substr(0, tensor.name.size() - split->suffix.size());
+    const auto row_bytes = static_cast<size_t>(tensor.shape[1] * dtype_bytes(tensor.dtype));
+    size_t first = 0;
+    for (const RowSplit::Part& part : split->parts) {
+      const size_t length = static_cast<size_t>(part.rows) * row_bytes;
+      result.push_back(
+          {stem + part.suffix, tensor.dtype, {part.rows, tensor.shape[1]}, tensor.bytes.subspan(first, length)});
+      first += length;
+    }
+  }
+  tensors_ = std::move(result);
+}
+
 }  // namespace scalebits

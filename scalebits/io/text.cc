@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <numeric>
+#include <utility>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/io/file.h"
@@ -121,6 +123,20 @@ std::vector<std::string> read_documents(const std::filesystem::path& path, std::
   auto documents = path.extension() == ".jsonl" ? split_jsonl(text, where) : split_plain(text, separator);
   if (documents.empty()) fail<FormatError>(where, "documents: got none, expected at least one.");
   return documents;
+}
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i + 1);
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t substitute = diagonal + static_cast<size_t>(a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({substitute, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row[b.size()];
 }
 
 }  // namespace scalebits

@@ -22,4 +22,7 @@ size_t find_invalid_utf8(std::string_view text);
 /// `text` in double quotes for a message: at most `max_bytes` of it, anything but printable ASCII as \xNN.
 std::string quote(std::string_view text, size_t max_bytes = 80);
 
+/// Levenshtein distance; costs the product of the lengths.
+size_t edit_distance(std::string_view a, std::string_view b);
+
 }  // namespace scalebits

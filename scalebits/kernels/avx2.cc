@@ -212,6 +212,7 @@ const KernelTable kTable = {.name = "avx2",
                             .attend = attend,
                             .quantize_group = quantize_group,
                             .swiglu = swiglu,
+                            .geglu = geglu,
                             .read = read};
 
 }  // namespace scalebits::avx2

@@ -40,13 +40,24 @@ inline void score_tile(const float* q, const uint16_t* k, int64_t d, TileKeys* s
   }
 }
 
-/// out[i] += sum over the first n keys of p[i] * v.
+/// score = cap * tanh(score / cap)
 template <int R>
-inline void add_values(const TileKeys* p, const uint16_t* v, int64_t n, int64_t d, float* out) {
+inline void cap_scores(float cap, TileKeys* scores) {
+  const __m256 to = _mm256_set1_ps(cap), by = _mm256_set1_ps(1.0F / cap);
+  for (int i = 0; i < R; ++i) {
+    for (float* v = scores[i].v; v < scores[i].v + kKeyTile; v += 8) {
+      _mm256_store_ps(v, _mm256_mul_ps(to, tanh_values(_mm256_mul_ps(_mm256_load_ps(v), by))));
+    }
+  }
+}
+
+/// out[i] += sum over the keys from..to - 1 of p[i] * v.
+template <int R>
+inline void add_values(const TileKeys* p, const uint16_t* v, int64_t from, int64_t to, int64_t d, float* out) {
   for (int64_t c = 0; c < d; c += 8) {
     __m256 sums[R];
     for (int i = 0; i < R; ++i) sums[i] = load_first(out + i * d + c, d - c);
-    for (int64_t key = 0; key < n; ++key) {
+    for (int64_t key = from; key < to; ++key) {
       const __m256 values = f16_first(v + key * d + c, d - c);
       for (int i = 0; i < R; ++i) sums[i] = _mm256_fmadd_ps(_mm256_set1_ps(p[i].v[key]), values, sums[i]);
     }
@@ -65,9 +76,10 @@ struct Row {
   __m256 total = _mm256_setzero_ps();  ///< of the probabilities, by key of half a tile
   float top = -__builtin_inff();
 
-  /// Scores to probabilities, 0 beyond the first `seen` keys, seen >= 1.
-  void take(TileKeys& keys, int64_t seen, float* out, int64_t d) {
-    const __m256i mask[2] = {first(seen), first(seen - 8)};
+  /// Scores to probabilities, 0 but for the keys from..to - 1 of the tile, which are one at least.
+  void take(TileKeys& keys, int64_t from, int64_t to, float* out, int64_t d) {
+    const __m256i mask[2] = {_mm256_andnot_si256(first(from), first(to)),
+                             _mm256_andnot_si256(first(from - 8), first(to - 8))};
     __m256 scores[2];
     for (int h = 0; h < 2; ++h) {
       scores[h] = _mm256_blendv_ps(_mm256_set1_ps(-__builtin_inff()), _mm256_load_ps(keys.v + h * 8),
@@ -94,24 +106,31 @@ void attend_of(const AttentionRows& a, float* out) {
   const int64_t d = a.head_dim;
   Row rows[R];
   TileKeys keys[R];
-  int64_t least = a.n_keys[0], most = a.n_keys[0];
+  int64_t begin = a.first_key[0], all_from = 0, all_to = a.n_keys[0], end = 0;  // seen by some row, seen by all rows
   for (int i = 0; i < R; ++i) {
-    least = a.n_keys[i] < least ? a.n_keys[i] : least;
-    most = a.n_keys[i] > most ? a.n_keys[i] : most;
+    begin = at_most(begin, a.first_key[i]);
+    all_from = at_least(all_from, a.first_key[i]);
+    all_to = at_most(all_to, a.n_keys[i]);
+    end = at_least(end, a.n_keys[i]);
     for (int64_t c = 0; c < d; c += 8) store_first(out + i * d + c, d - c, _mm256_setzero_ps());
   }
-  for (int64_t key = 0; key < most; key += kKeyTile) {
+  for (int64_t key = begin / kKeyTile * kKeyTile; key < end; key += kKeyTile) {
     const uint16_t* v = a.v + key * d;
     score_tile<R>(a.q, a.k + key * d, d, keys);
+    if (a.cap > 0) cap_scores<R>(a.cap, keys);
     for (int i = 0; i < R; ++i) {
-      if (key < a.n_keys[i]) rows[i].take(keys[i], a.n_keys[i] - key, out + i * d, d);
+      const int64_t from = a.first_key[i] - key, to = a.n_keys[i] - key;
+      if (from < kKeyTile && to > 0) rows[i].take(keys[i], from, to, out + i * d, d);
     }
-    if (key + kKeyTile <= least) {
-      add_values<R>(keys, v, kKeyTile, d, out);
+    if (all_from <= key && key + kKeyTile <= all_to) {
+      add_values<R>(keys, v, 0, kKeyTile, d, out);
       continue;
     }
     // A value that a row does not see may be infinite, and 0 times that is NaN.
-    for (int i = 0; i < R; ++i) add_values<1>(keys + i, v, at_most(kKeyTile, a.n_keys[i] - key), d, out + i * d);
+    for (int i = 0; i < R; ++i) {
+      const int64_t from = at_least(0, a.first_key[i] - key), to = at_most(kKeyTile, a.n_keys[i] - key);
+      add_values<1>(keys + i, v, from, to, d, out + i * d);
+    }
   }
   for (int i = 0; i < R; ++i) scale_row(out + i * d, d, 1.0F / sum_of(rows[i].total));
 }

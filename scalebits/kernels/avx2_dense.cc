@@ -99,17 +99,29 @@ float quantize_group(const float* x, int64_t n, int8_t* values, int8_t* rest, fl
   return finite ? most / 127.0F : __builtin_nanf("");
 }
 
-void swiglu(float* gate, const float* up, int64_t n) noexcept {
-  const __m256 one = _mm256_set1_ps(1.0F), zero = _mm256_setzero_ps();
+namespace {
+
+/// gate[i] = gate[i] * sigmoid(argument(gate[i])) * up[i]
+template <class Argument>
+inline void gate_by_sigmoid(float* gate, const float* up, int64_t n, const Argument& argument) {
   for (int64_t i = 0; i < n; i += 8) {
     const __m256 x = load_first(gate + i, n - i);
-    // With e = e^-|x|: 1 / (1 + e^-x) is 1 / (1 + e) or e / (1 + e), and 0 where e would not be a normal number.
-    const __m256 e = exp_values(_mm256_or_ps(x, _mm256_set1_ps(-0.0F)));
-    const __m256 top = _mm256_blendv_ps(one, e, _mm256_cmp_ps(x, zero, _CMP_LT_OQ));
-    const __m256 seen = _mm256_cmp_ps(x, _mm256_set1_ps(-87.0F), _CMP_NLT_UQ);
-    const __m256 sigmoid = _mm256_div_ps(_mm256_and_ps(top, seen), _mm256_add_ps(one, e));
-    store_first(gate + i, n - i, _mm256_mul_ps(_mm256_mul_ps(x, sigmoid), load_first(up + i, n - i)));
+    const __m256 gated = _mm256_mul_ps(x, sigmoid_values(argument(x)));
+    store_first(gate + i, n - i, _mm256_mul_ps(gated, load_first(up + i, n - i)));
   }
+}
+
+}  // namespace
+
+void swiglu(float* gate, const float* up, int64_t n) noexcept {
+  gate_by_sigmoid(gate, up, n, [](__m256 x) { return x; });
+}
+
+void geglu(float* gate, const float* up, int64_t n) noexcept {
+  gate_by_sigmoid(gate, up, n, [](__m256 x) {
+    const __m256 cube = _mm256_mul_ps(_mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(0.044715F), x), x), x);
+    return _mm256_mul_ps(_mm256_set1_ps(2 * 0.797884561F), _mm256_add_ps(x, cube));
+  });
 }
 
 uint64_t read(const uint8_t* from, int64_t n_bytes) noexcept {

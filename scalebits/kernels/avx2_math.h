@@ -10,6 +10,7 @@ namespace scalebits::avx2 {
 namespace {
 
 inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// The first n of 8 lanes; all from n = 8 on, none up to n = 0.
 inline __m256i first(int64_t n) {
@@ -63,6 +64,22 @@ inline __m256 exp_values(__m256 x) {
   for (const float c : kCoefficients) p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(c));
   // n into the exponent, which stays normal: e^-87 is 1.4 * 2^-126. n of NaN becomes 0 << 23.
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
+}
+
+/// 1 / (1 + e^-x), as accurate relatively as exp_values; 0 below -87.
+inline __m256 sigmoid_values(__m256 x) {
+  // With e = e^-|x| it is 1 / (1 + e) or e / (1 + e), and 0 where e would not be a normal number.
+  const __m256 one = _mm256_set1_ps(1.0F), e = exp_values(_mm256_or_ps(x, _mm256_set1_ps(-0.0F)));
+  const __m256 top = _mm256_blendv_ps(one, e, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ));
+  const __m256 seen = _mm256_cmp_ps(x, _mm256_set1_ps(-87.0F), _CMP_NLT_UQ);
+  return _mm256_div_ps(_mm256_and_ps(top, seen), _mm256_add_ps(one, e));
+}
+
+/// tanh(x), off by at most 4 * 2^-24; NaN stays NaN.
+inline __m256 tanh_values(__m256 x) {
+  const __m256 one = _mm256_set1_ps(1.0F), sign = _mm256_set1_ps(-0.0F);
+  const __m256 e = exp_values(_mm256_mul_ps(_mm256_set1_ps(2.0F), _mm256_or_ps(x, sign)));
+  return _mm256_or_ps(_mm256_div_ps(_mm256_sub_ps(one, e), _mm256_add_ps(one, e)), _mm256_and_ps(x, sign));
 }
 
 }  // namespace

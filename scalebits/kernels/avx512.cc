@@ -332,6 +332,7 @@ const KernelTable kTable = {.name = "avx512",
                             .attend = attend,
                             .quantize_group = quantize_group,
                             .swiglu = swiglu,
+                            .geglu = geglu,
                             .read = read};
 
 }  // namespace scalebits::avx512

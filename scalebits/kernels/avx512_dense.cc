@@ -81,19 +81,30 @@ float quantize_group(const float* x, int64_t n, int8_t* values, int8_t* rest, fl
   return finite ? most / 127.0F : __builtin_nanf("");
 }
 
-void swiglu(float* gate, const float* up, int64_t n) noexcept {
+namespace {
+
+/// gate[i] = gate[i] * sigmoid(argument(gate[i])) * up[i]
+template <class Argument>
+inline void gate_by_sigmoid(float* gate, const float* up, int64_t n, const Argument& argument) {
   for (int64_t i = 0; i < n; i += 16) {
     const __mmask16 mask = first(at_most(16, n - i));
     const __m512 x = _mm512_maskz_loadu_ps(mask, gate + i);
-    // With e = e^-|x|: 1 / (1 + e^-x) is 1 / (1 + e) or e / (1 + e), and 0 where e would not be a normal number.
-    const __m512 e = exp_values(_mm512_sub_ps(_mm512_setzero_ps(), _mm512_abs_ps(x)));
-    const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
-    const __m512 top = _mm512_mask_mov_ps(_mm512_set1_ps(1.0F), negative, e);
-    const __mmask16 seen = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0F), _CMP_NLT_UQ);
-    const __m512 sigmoid = _mm512_div_ps(_mm512_maskz_mov_ps(seen, top), _mm512_add_ps(_mm512_set1_ps(1.0F), e));
-    const __m512 y = _mm512_mul_ps(_mm512_mul_ps(x, sigmoid), _mm512_maskz_loadu_ps(mask, up + i));
-    _mm512_mask_storeu_ps(gate + i, mask, y);
+    const __m512 gated = _mm512_mul_ps(x, sigmoid_values(argument(x)));
+    _mm512_mask_storeu_ps(gate + i, mask, _mm512_mul_ps(gated, _mm512_maskz_loadu_ps(mask, up + i)));
   }
+}
+
+}  // namespace
+
+void swiglu(float* gate, const float* up, int64_t n) noexcept {
+  gate_by_sigmoid(gate, up, n, [](__m512 x) { return x; });
+}
+
+void geglu(float* gate, const float* up, int64_t n) noexcept {
+  gate_by_sigmoid(gate, up, n, [](__m512 x) {
+    const __m512 cube = _mm512_mul_ps(_mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(0.044715F), x), x), x);
+    return _mm512_mul_ps(_mm512_set1_ps(2 * 0.797884561F), _mm512_add_ps(x, cube));
+  });
 }
 
 uint64_t read(const uint8_t* from, int64_t n_bytes) noexcept {

@@ -11,6 +11,7 @@ void gemv_bf16(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x
 void attend(const AttentionRows& rows, float* out) noexcept;
 float quantize_group(const float* x, int64_t n, int8_t* values, int8_t* rest, float* sums) noexcept;
 void swiglu(float* gate, const float* up, int64_t n) noexcept;
+void geglu(float* gate, const float* up, int64_t n) noexcept;
 uint64_t read(const uint8_t* from, int64_t n_bytes) noexcept;
 
 }  // namespace scalebits::avx512

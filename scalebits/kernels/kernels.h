@@ -50,12 +50,14 @@ struct Int8Tokens {
 
 /// Query rows that see the same keys and values; of one KV head, in general several query heads and tokens.
 struct AttentionRows {
-  const float* q;         ///< [n_rows, head_dim], times 1 / sqrt(head_dim)
-  const int64_t* n_keys;  ///< [n_rows], how many keys a row sees, >= 1
-  const uint16_t* k;      ///< f16 [ceil(keys / kKeyTile)][head_dim][kKeyTile]; beyond a row's keys: not used, any value
-  const uint16_t* v;      ///< f16 [keys][head_dim]
-  int32_t n_rows;         ///< 1..kMaxQueryRows
-  int32_t head_dim;       ///< a multiple of 2
+  const float* q;            ///< [n_rows, head_dim], times the scale of the scores
+  const int64_t* first_key;  ///< [n_rows], a row sees the keys first_key..n_keys - 1, at least one
+  const int64_t* n_keys;     ///< [n_rows]
+  const uint16_t* k;         ///< f16 [ceil(keys / kKeyTile)][head_dim][kKeyTile]; not a row's keys: not used, any value
+  const uint16_t* v;         ///< f16 [keys][head_dim]
+  int32_t n_rows;            ///< 1..kMaxQueryRows
+  int32_t head_dim;          ///< a multiple of 2
+  float cap;                 ///< a score becomes cap * tanh(score / cap); 0 = it stays
 };
 
 struct KernelTable {
@@ -93,8 +95,8 @@ struct KernelTable {
   void (*gemv_bf16)(const uint16_t* w, int64_t n_rows, int64_t n_cols, const float* x, int32_t n_tokens, float* y,
                     int64_t y_stride) noexcept;
 
-  /// out[i] = sum over keys of softmax(q[i] . k) * v, in one pass with a running maximum (online softmax; Milakov and
-  /// Gimelshein, arXiv 1805.02867). A row's result does not depend on which rows it is computed with.
+  /// out[i] = sum over keys of softmax(cap(q[i] . k)) * v, in one pass with a running maximum (online softmax; Milakov
+  /// and Gimelshein, arXiv 1805.02867). A row's result does not depend on which rows it is computed with.
   /// @param out  [n_rows, head_dim] f32
   void (*attend)(const AttentionRows& rows, float* out) noexcept;
 
@@ -107,6 +109,9 @@ struct KernelTable {
 
   /// gate[i] = gate[i] / (1 + e^-gate[i]) * up[i]
   void (*swiglu)(float* gate, const float* up, int64_t n) noexcept;
+  /// gate[i] = gelu(gate[i]) * up[i], gelu(g) = g / (1 + e^-2z) = g / 2 * (1 + tanh z), z = sqrt(2 / pi) (g + 0.044715
+  /// g^3)
+  void (*geglu)(float* gate, const float* up, int64_t n) noexcept;
 
   /// Sum of the bytes as 64-bit words: reads memory and does nothing else. @param n_bytes  a multiple of 512
   uint64_t (*read)(const uint8_t* from, int64_t n_bytes) noexcept;

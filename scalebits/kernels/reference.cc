@@ -156,10 +156,11 @@ void attend(const AttentionRows& rows, float* out) noexcept {
     float* sum = out + i * d;
     std::fill_n(sum, d, 0.0F);
     float top = -std::numeric_limits<float>::infinity(), total = 0;
-    for (int64_t key = 0; key < rows.n_keys[i]; ++key) {
+    for (int64_t key = rows.first_key[i]; key < rows.n_keys[i]; ++key) {
       const uint16_t* k = rows.k + key / kKeyTile * kKeyTile * d + key % kKeyTile;
       float score = 0;
       for (int64_t c = 0; c < d; ++c) score += rows.q[i * d + c] * f16_to_float(k[c * kKeyTile]);
+      if (rows.cap > 0) score = rows.cap * std::tanh(score / rows.cap);
       if (score > top) {
         const float fade = std::exp(top - score);
         for (int64_t c = 0; c < d; ++c) sum[c] *= fade;
@@ -199,6 +200,13 @@ void swiglu(float* gate, const float* up, int64_t n) noexcept {
   for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0F + std::exp(-gate[i])) * up[i];
 }
 
+void geglu(float* gate, const float* up, int64_t n) noexcept {
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = gate[i], z = 0.797884561F * (g + 0.044715F * g * g * g);
+    gate[i] = g / (1.0F + std::exp(-2.0F * z)) * up[i];
+  }
+}
+
 uint64_t read(const uint8_t* from, int64_t n_bytes) noexcept {
   std::array<uint64_t, 8> sums{};
   for (int64_t i = 0; i < n_bytes; i += 64) {
@@ -222,6 +230,7 @@ const KernelTable kTable = {.name = "reference",
                             .attend = attend,
                             .quantize_group = quantize_group,
                             .swiglu = swiglu,
+                            .geglu = geglu,
                             .read = read};
 
 }  // namespace scalebits::reference

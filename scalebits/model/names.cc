@@ -13,9 +13,39 @@ std::string linear_name(const ModelConfig& /*config*/, int64_t layer, Slot slot)
   return fmt::format("model.layers.{}.{}.{}", layer, in_mlp ? "mlp" : "self_attn", proj_name(p));
 }
 
-std::string attn_norm_name(int64_t layer) { return fmt::format("model.layers.{}.input_layernorm.weight", layer); }
-std::string mlp_norm_name(int64_t layer) {
-  return fmt::format("model.layers.{}.post_attention_layernorm.weight", layer);
+std::vector<RowSplit> fused_tensors(const ModelConfig& c) {
+  if (!c.fused_projections) return {};
+  const int64_t q = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim;
+  return {{".self_attn.qkv_proj.weight",
+           {{".self_attn.q_proj.weight", q}, {".self_attn.k_proj.weight", kv}, {".self_attn.v_proj.weight", kv}}},
+          {".mlp.gate_up_proj.weight", {{".mlp.gate_proj.weight", c.d_ff}, {".mlp.up_proj.weight", c.d_ff}}}};
+}
+
+NormNames norm_names(const ModelConfig& c, int64_t layer) {
+  const auto name = [&](const char* norm) { return fmt::format("model.layers.{}.{}.weight", layer, norm); };
+  NormNames names;
+  names.attn = name("input_layernorm");
+  // The name says where the norm stands, which is before the MLP only where attention has no norm behind it.
+  names.mlp = name(c.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm");
+  if (c.post_norms) {
+    names.attn_post = name("post_attention_layernorm");
+    names.mlp_post = name("post_feedforward_layernorm");
+  }
+  if (c.qk_norm) {
+    names.q = name("self_attn.q_norm");
+    names.k = name("self_attn.k_norm");
+  }
+  return names;
+}
+
+std::vector<std::string> NormNames::residual() const {
+  std::vector<std::string> names = {attn, mlp};
+  if (!attn_post.empty()) names.insert(names.end(), {attn_post, mlp_post});
+  return names;
+}
+
+std::vector<std::string> NormNames::heads() const {
+  return q.empty() ? std::vector<std::string>{} : std::vector<std::string>{q, k};
 }
 
 LinearShape linear_shape(const ModelConfig& c, int64_t /*layer*/, Slot slot) {

@@ -3,15 +3,27 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "scalebits/io/safetensors.h"
 #include "scalebits/model/slots.h"
 
 namespace scalebits {
 
 /// "model.layers.3.mlp.up_proj", without `.weight`
 std::string linear_name(const ModelConfig& config, int64_t layer, Slot slot);
-std::string attn_norm_name(int64_t layer);
-std::string mlp_norm_name(int64_t layer);
+/// The tensors of a dense checkpoint that hold several linear layers, and what they are taken apart into. A packed one
+/// has the parts.
+std::vector<RowSplit> fused_tensors(const ModelConfig& config);
+
+/// Tensor names of a decoder layer's norms; empty where the config asks for none.
+struct NormNames {
+  std::string attn, attn_post, mlp, mlp_post;               ///< [d_model], residual channels
+  std::string q, k;                                         ///< [head_dim]
+  [[nodiscard]] std::vector<std::string> residual() const;  ///< those there are
+  [[nodiscard]] std::vector<std::string> heads() const;
+};
+NormNames norm_names(const ModelConfig& config, int64_t layer);
 inline constexpr const char* kEmbedName = "model.embed_tokens.weight";
 inline constexpr const char* kFinalNormName = "model.norm.weight";
 inline constexpr const char* kHeadName = "lm_head.weight";

@@ -20,41 +20,61 @@ double llama3_frequency(double frequency, const RopeScaling& scaling) {
   return (1.0 - smooth) * frequency / scaling.factor + smooth * frequency;
 }
 
+double plain_frequency(double theta, size_t i, int64_t rotary_dim) {
+  return std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
+}
+
+/// @param size  of the turning vectors: cos and sin are multiplied by it
+RopeTable::Angles angles(const std::vector<double>& frequencies, int64_t positions, double size) {
+  const auto half = static_cast<int64_t>(frequencies.size());
+  RopeTable::Angles table{at::empty({positions, 2 * half}, at::kFloat), at::empty({positions, 2 * half}, at::kFloat)};
+  float *c = table.cos.data_ptr<float>(), *s = table.sin.data_ptr<float>();
+  for (int64_t p = 0; p < positions; ++p) {
+    for (int64_t i = 0; i < 2 * half; ++i) {
+      const double angle = static_cast<double>(p) * frequencies[static_cast<size_t>(i % half)];
+      c[p * 2 * half + i] = static_cast<float>(std::cos(angle) * size);
+      s[p * 2 * half + i] = static_cast<float>(std::sin(angle) * size);
+    }
+  }
+  return table;
+}
+
 }  // namespace
 
-std::vector<double> rope_frequencies(const ModelConfig& config) {
-  std::vector<double> frequencies;
-  for (int64_t i = 0; i < config.head_dim / 2; ++i) {
-    double f = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
-    if (config.rope_scaling.kind == RopeScaling::Kind::kLinear) f /= config.rope_scaling.factor;
-    if (config.rope_scaling.kind == RopeScaling::Kind::kLlama3) f = llama3_frequency(f, config.rope_scaling);
-    frequencies.push_back(f);
+std::vector<double> rope_frequencies(const ModelConfig& config, int64_t positions) {
+  const RopeScaling& scaling = config.rope_scaling;
+  std::vector<double> frequencies(static_cast<size_t>(config.rotary_dim() / 2));
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    double f = plain_frequency(config.rope_theta, i, config.rotary_dim());
+    if (scaling.kind == RopeScaling::Kind::kLinear) f /= scaling.factor;
+    if (scaling.kind == RopeScaling::Kind::kLlama3) f = llama3_frequency(f, scaling);
+    if (scaling.kind == RopeScaling::Kind::kLongRope) {
+      f /= (positions > scaling.original_context ? scaling.long_factor : scaling.short_factor)[i];
+    }
+    frequencies[i] = f;
   }
   return frequencies;
 }
 
-RopeTable::RopeTable(const ModelConfig& config, int64_t positions) {
-  const std::vector<double> frequencies = rope_frequencies(config);
-  const int64_t half = config.head_dim / 2;
-  cos_ = at::empty({positions, config.head_dim}, at::kFloat);
-  sin_ = at::empty({positions, config.head_dim}, at::kFloat);
-  float *c = cos_.data_ptr<float>(), *s = sin_.data_ptr<float>();
-  for (int64_t p = 0; p < positions; ++p) {
-    for (int64_t i = 0; i < config.head_dim; ++i) {
-      const double angle = static_cast<double>(p) * frequencies[static_cast<size_t>(i % half)];
-      c[p * config.head_dim + i] = static_cast<float>(std::cos(angle));
-      s[p * config.head_dim + i] = static_cast<float>(std::sin(angle));
-    }
-  }
+RopeTable::RopeTable(const ModelConfig& config, int64_t positions)
+    : full_(angles(rope_frequencies(config, positions), positions, config.rope_scaling.attention_factor)),
+      windowed_(full_) {
+  if (config.local_rope_theta <= 0) return;
+  std::vector<double> local(static_cast<size_t>(config.rotary_dim() / 2));
+  for (size_t i = 0; i < local.size(); ++i) local[i] = plain_frequency(config.local_rope_theta, i, config.rotary_dim());
+  windowed_ = angles(local, positions, 1.0);
 }
 
-at::Tensor RopeTable::apply(const at::Tensor& x, int64_t position) const {
-  const int64_t t = x.size(2), half = x.size(3) / 2;
+at::Tensor RopeTable::apply(const at::Tensor& x, int64_t position, bool windowed) const {
+  const Angles& table = of(windowed);
+  const int64_t t = x.size(2), turned = table.cos.size(1), half = turned / 2;
   SCALEBITS_CHECK(position >= 0 && position + t <= positions());
-  const at::Tensor c = cos_.narrow(0, position, t).to(x.scalar_type());
-  const at::Tensor s = sin_.narrow(0, position, t).to(x.scalar_type());
-  const at::Tensor rotated = at::cat({-x.narrow(3, half, half), x.narrow(3, 0, half)}, 3);
-  return x * c + rotated * s;
+  const at::Tensor c = table.cos.narrow(0, position, t).to(x.scalar_type());
+  const at::Tensor s = table.sin.narrow(0, position, t).to(x.scalar_type());
+  const at::Tensor head = x.narrow(3, 0, turned);
+  const at::Tensor swapped = at::cat({-head.narrow(3, half, half), head.narrow(3, 0, half)}, 3);
+  const at::Tensor rotated = head * c + swapped * s;
+  return turned == x.size(3) ? rotated : at::cat({rotated, x.narrow(3, turned, x.size(3) - turned)}, 3);
 }
 
 }  // namespace scalebits

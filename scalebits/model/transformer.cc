@@ -2,7 +2,6 @@
 #include "scalebits/model/transformer.h"
 
 #include "scalebits/base/errors.h"
-#include "scalebits/model/attention.h"
 
 namespace scalebits {
 namespace {
@@ -14,11 +13,18 @@ at::Tensor split_heads(const at::Tensor& x, int64_t heads, int64_t head_dim) {
   return x.view({x.size(0), x.size(1), heads, head_dim}).transpose(1, 2);
 }
 
+/// Heads of q or k, normed where the model does, in their positions. @param norm  [head_dim] or undefined
+at::Tensor placed_heads(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
+                        const at::Tensor& x, const at::Tensor& norm, int64_t position) {
+  const at::Tensor heads = split_heads(x, x.size(2) / config.head_dim, config.head_dim);
+  return rope.apply(norm.defined() ? rms_norm(heads, norm, config.norm_eps) : heads, position, layer.windowed);
+}
+
 at::Tensor attention(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope, const at::Tensor& x,
                      int64_t position, KvCache* cache, LayerTaps* taps) {
   const auto project = [&](Proj p, const at::Tensor& input) { return layer[p].forward(input, tap_of(taps, p)); };
-  const at::Tensor q = rope.apply(split_heads(project(Proj::kQ, x), config.n_heads, config.head_dim), position);
-  at::Tensor k = rope.apply(split_heads(project(Proj::kK, x), config.n_kv_heads, config.head_dim), position);
+  const at::Tensor q = placed_heads(config, layer, rope, project(Proj::kQ, x), layer.q_norm, position);
+  at::Tensor k = placed_heads(config, layer, rope, project(Proj::kK, x), layer.k_norm, position);
   at::Tensor v = split_heads(project(Proj::kV, x), config.n_kv_heads, config.head_dim);
   if (cache != nullptr) {
     const int64_t t = x.size(1);
@@ -28,14 +34,19 @@ at::Tensor attention(const ModelConfig& config, const DecoderLayer& layer, const
     k = cache->k.narrow(2, 0, position + t);
     v = cache->v.narrow(2, 0, position + t);
   }
-  const at::Tensor heads = causal_attention(q, k, v);
+  const at::Tensor heads = causal_attention(q, k, v, attention_rule(config, layer.windowed));
   return project(Proj::kO, heads.transpose(1, 2).reshape({x.size(0), x.size(1), config.n_heads * config.head_dim}));
 }
 
-at::Tensor mlp(const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps) {
+at::Tensor mlp(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps) {
   const at::Tensor gate = layer[Proj::kGate].forward(x, tap_of(taps, Proj::kGate));
   const at::Tensor up = layer[Proj::kUp].forward(x, tap_of(taps, Proj::kUp));
-  return layer[Proj::kDown].forward(at::silu(gate) * up, tap_of(taps, Proj::kDown));
+  return layer[Proj::kDown].forward(activated(config, gate) * up, tap_of(taps, Proj::kDown));
+}
+
+/// What is added to the residual stream.
+at::Tensor output(const ModelConfig& config, const at::Tensor& y, const at::Tensor& post_norm) {
+  return post_norm.defined() ? rms_norm(y, post_norm, config.norm_eps) : y;
 }
 
 }  // namespace
@@ -49,15 +60,25 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return (xf * inverse * weight).to(x.scalar_type());
 }
 
+at::Tensor activated(const ModelConfig& config, const at::Tensor& gate) {
+  return config.activation == Activation::kSilu ? at::silu(gate) : at::gelu(gate, "tanh");
+}
+
+AttentionRule attention_rule(const ModelConfig& config, bool windowed) {
+  return {config.score_scale(), config.attention_cap, windowed ? config.window : 0};
+}
+
 at::Tensor attention_half(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
                           const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps) {
   if (taps != nullptr) taps->reserve(layer.linear.size());
-  return x + attention(config, layer, rope, rms_norm(x, layer.attn_norm, config.norm_eps), position, cache, taps);
+  const at::Tensor input = rms_norm(x, layer.attn_norm, config.norm_eps);
+  return x + output(config, attention(config, layer, rope, input, position, cache, taps), layer.attn_post_norm);
 }
 
 at::Tensor mlp_half(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps) {
   if (taps != nullptr) taps->reserve(layer.linear.size());
-  return x + mlp(layer, rms_norm(x, layer.mlp_norm, config.norm_eps), taps);
+  const at::Tensor input = rms_norm(x, layer.mlp_norm, config.norm_eps);
+  return x + output(config, mlp(config, layer, input, taps), layer.mlp_post_norm);
 }
 
 at::Tensor decoder_layer_forward(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,

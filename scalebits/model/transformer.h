@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "scalebits/model/attention.h"
 #include "scalebits/model/linear.h"
 #include "scalebits/model/rope.h"
 #include "scalebits/model/slots.h"
@@ -14,7 +15,10 @@ namespace scalebits {
 
 /// What one decoder layer needs, loaded for as long as it is used.
 struct DecoderLayer {
-  at::Tensor attn_norm, mlp_norm;                     ///< [d_model] f32
+  at::Tensor attn_norm, mlp_norm;                     ///< [d_model] f32, before attention and MLP
+  at::Tensor attn_post_norm, mlp_post_norm;           ///< the same behind them; undefined = none
+  at::Tensor q_norm, k_norm;                          ///< [head_dim] f32, of every head; undefined = none
+  bool windowed = false;                              ///< ModelConfig::is_windowed
   std::vector<std::shared_ptr<const Linear>> linear;  ///< by Slot::index
   [[nodiscard]] const Linear& operator[](Slot slot) const { return *linear[slot.index()]; }
 };
@@ -41,7 +45,14 @@ struct KvCache {
 /// y = x * w / sqrt(mean(x^2) + eps), computed in f32. @param x [..., d]
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-/// The first half of a decoder layer, x + attention(norm(x)), and the second, x + mlp(norm(x)); parameters as below.
+/// gate [..., d_ff] as the activation of the config lets it through.
+at::Tensor activated(const ModelConfig& config, const at::Tensor& gate);
+
+/// What attention does in a layer.
+AttentionRule attention_rule(const ModelConfig& config, bool windowed);
+
+/// The first half of a decoder layer, x + post_norm(attention(norm(x))), and the second, x + post_norm(mlp(norm(x))),
+/// where there is a post_norm; parameters as below.
 at::Tensor attention_half(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
                           const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps);
 at::Tensor mlp_half(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps);

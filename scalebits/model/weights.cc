@@ -32,7 +32,7 @@ ModelWeights::ModelWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelCo
       residual_(std::move(residual)),
       residual_inverse_(inverse(residual_)) {
   init_torch();
-  final_norm_ = permute_dim(load(kFinalNormName, {config_.d_model}), 0, residual_);
+  final_norm_ = load_norm(kFinalNormName);
 }
 
 at::Tensor ModelWeights::load(const std::string& name, std::vector<int64_t> shape) const {
@@ -59,12 +59,30 @@ at::Tensor ModelWeights::load_bias(int64_t layer, Slot slot) const {
   return load(linear_name(config_, layer, slot) + ".bias", {shape.out_features});
 }
 
+at::Tensor ModelWeights::load_norm(const std::string& name) const {
+  if (name.empty()) return {};
+  const at::Tensor stored = load(name, {config_.d_model});
+  return permute_dim(config_.norm_adds_one ? stored + 1.0 : stored, 0, residual_);
+}
+
+at::Tensor ModelWeights::load_head_norm(const std::string& name) const {
+  if (name.empty()) return {};
+  const at::Tensor stored = load(name, {config_.head_dim});
+  return config_.norm_adds_one ? stored + 1.0 : stored;
+}
+
 DecoderLayer ModelWeights::layer(int64_t index) const {
   const bool keep = !kept_.empty();
   if (keep && kept_[static_cast<size_t>(index)]) return *kept_[static_cast<size_t>(index)];
   DecoderLayer layer;
-  layer.attn_norm = permute_dim(load(attn_norm_name(index), {config_.d_model}), 0, residual_);
-  layer.mlp_norm = permute_dim(load(mlp_norm_name(index), {config_.d_model}), 0, residual_);
+  const NormNames norms = norm_names(config_, index);
+  layer.attn_norm = load_norm(norms.attn);
+  layer.attn_post_norm = load_norm(norms.attn_post);
+  layer.mlp_norm = load_norm(norms.mlp);
+  layer.mlp_post_norm = load_norm(norms.mlp_post);
+  layer.q_norm = load_head_norm(norms.q);
+  layer.k_norm = load_head_norm(norms.k);
+  layer.windowed = config_.is_windowed(index);
   for (const Slot slot : slots(config_, index)) layer.linear.push_back(linear(index, slot));
   if (keep) kept_[static_cast<size_t>(index)] = layer;
   return layer;
@@ -89,7 +107,18 @@ void ModelWeights::embed_into(std::span<const TokenId> ids, std::span<float> out
                             config_.vocab_size - 1);
     }
   }
-  if (vocab().embed) return vocab().embed->decode_into(ids, out);
+  if (vocab().embed) {
+    vocab().embed->decode_into(ids, out);
+  } else {
+    read_embedding(ids, out);
+  }
+  if (config_.embed_scale == 1.0) return;
+  const auto scale = static_cast<float>(config_.embed_scale);
+  for (float& x : out) x *= scale;
+}
+
+void ModelWeights::read_embedding(std::span<const TokenId> ids, std::span<float> out) const {
+  const int64_t d = config_.d_model;
   const TensorView& table = checkpoint_->get(kEmbedName, std::array{config_.vocab_size, d});
   const auto row_bytes = static_cast<size_t>(d * dtype_bytes(table.dtype));
   thread_local TensorView row;  // generation reads one for every token; its name and shape keep their memory
@@ -146,10 +175,10 @@ at::Tensor ModelWeights::logits(const at::Tensor& hidden) const {
   const int64_t rows = hidden.numel() / config_.d_model;
   // Hidden states are in the checkpoint's own channel order, and so is a packed head unless an order is folded in here.
   const bool few = rows <= kMaxGemvTokens || (vocab().head && vocab().head->activations() == Activations::kInt8);
-  if (vocab().head && residual_.empty() && few) {
-    return vocab().head->forward(hidden.to(at::kFloat), nullptr);
-  }
-  return matmul_nt(hidden.to(dtype_), head()).to(at::kFloat);
+  const at::Tensor logits = vocab().head && residual_.empty() && few
+                                ? vocab().head->forward(hidden.to(at::kFloat), nullptr)
+                                : matmul_nt(hidden.to(dtype_), head()).to(at::kFloat);
+  return config_.logit_cap > 0 ? (logits / config_.logit_cap).tanh_().mul_(config_.logit_cap) : logits;
 }
 
 DenseWeights::DenseWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, FoldedOrder order,
@@ -199,22 +228,25 @@ std::shared_ptr<const Linear> DenseWeights::linear(int64_t layer, Slot slot) con
   return std::make_shared<DenseLinear>(w, b.defined() ? b.to(dtype()) : b);
 }
 
+std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& dir, const ModelConfig& config) {
+  return std::make_shared<Checkpoint>(dir, fused_tensors(config));
+}
+
 std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype,
                                          Activations activations) {
-  ModelConfig config = read_hf_config(dir);
+  const ModelConfig config = read_hf_config(dir);
   if (config.quant_method.empty()) return open_dense_model(dir, dtype);
   PackedConfig packed = read_packed_config(dir);
-  return std::make_unique<PackedWeights>(std::make_shared<Checkpoint>(dir), std::move(config), std::move(packed),
-                                         activations);
+  return std::make_unique<PackedWeights>(open_checkpoint(dir, config), config, std::move(packed), activations);
 }
 
 std::unique_ptr<DenseWeights> open_dense_model(const std::filesystem::path& dir, at::ScalarType dtype) {
-  ModelConfig config = read_hf_config(dir);
+  const ModelConfig config = read_hf_config(dir);
   if (!config.quant_method.empty()) {
     fail<Unsupported>(dir.string(), "quantization_config.quant_method: got \"{}\", expected a dense checkpoint.",
                       config.quant_method);
   }
-  return std::make_unique<DenseWeights>(std::make_shared<Checkpoint>(dir), std::move(config), FoldedOrder{}, dtype);
+  return std::make_unique<DenseWeights>(open_checkpoint(dir, config), config, FoldedOrder{}, dtype);
 }
 
 }  // namespace scalebits

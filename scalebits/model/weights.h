@@ -45,8 +45,8 @@ class ModelWeights {
   /// Logits of the full-precision model for its own final hidden states: what this model is compared with.
   [[nodiscard]] virtual at::Tensor reference_logits(const at::Tensor& hidden) const { return logits(hidden); }
   [[nodiscard]] const at::Tensor& final_norm() const { return final_norm_; }
-  /// What logits() multiplies for one token: a linear layer over the packed head, or over the stored bytes of a bf16
-  /// one, or over head(). Only where no order of the residual channels is folded in.
+  /// What logits() multiplies for one token before its cap: a linear layer over the packed head, or over the stored
+  /// bytes of a bf16 one, or over head(). Only where no order of the residual channels is folded in.
   [[nodiscard]] std::shared_ptr<const Linear> head_linear() const;
   /// [vocab_size, d_model] in the compute dtype, decoded where it is packed; loaded at the first call and kept.
   [[nodiscard]] const at::Tensor& head() const;
@@ -59,6 +59,10 @@ class ModelWeights {
   /// f32 copy of a stored tensor, of exactly this shape; its pages leave the resident set.
   [[nodiscard]] at::Tensor load(const std::string& name, std::vector<int64_t> shape) const;
   [[nodiscard]] at::Tensor load_bias(int64_t layer, Slot slot) const;
+  /// What a norm of residual channels multiplies by, in the folded order; undefined for an empty name.
+  [[nodiscard]] at::Tensor load_norm(const std::string& name) const;
+  /// The same of a head's channels, which have one order alone.
+  [[nodiscard]] at::Tensor load_head_norm(const std::string& name) const;
   /// The stored bytes themselves where they have this dtype, else undefined. Not checked for NaN. What is kept for long
   /// uses it, so that it takes no memory beside the mapped file.
   [[nodiscard]] at::Tensor mapped(const std::string& name, std::vector<int64_t> shape, at::ScalarType dtype) const;
@@ -82,6 +86,8 @@ class ModelWeights {
   mutable std::once_flag head_once_;
   mutable at::Tensor head_;
   mutable std::vector<std::optional<DecoderLayer>> kept_;
+  /// embed_into() of a dense table, without its scale.
+  void read_embedding(std::span<const TokenId> ids, std::span<float> out) const;
 };
 
 /// A dense checkpoint, its channels in a folded order.
@@ -131,6 +137,9 @@ class PackedWeights final : public ModelWeights {
   PackedConfig packed_;
   Activations activations_;
 };
+
+/// The tensors of a model directory, under the names of its linear layers (fused_tensors).
+std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& dir, const ModelConfig& config);
 
 /// Opens a model directory, dense or packed. @throws what Checkpoint and read_hf_config throw
 std::unique_ptr<ModelWeights> open_model(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat,

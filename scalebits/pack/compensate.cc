@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <utility>
 
 #include "scalebits/base/errors.h"
@@ -30,6 +31,9 @@ const std::array<Stage, 4>& stages() {
                                             {{Proj::kDown}, false, true}}};
   return all;
 }
+
+/// Of the mean square of a norm's weights.
+constexpr double kRidge = 0.1;
 
 class Compensation {
  public:
@@ -126,8 +130,27 @@ class Compensation {
                         .root_weight = [&](size_t item, int64_t s) -> at::Tensor {
                           return roots_[item][static_cast<size_t>(first + s)];
                         }};
-    if (stage.ends_half) source.owed = [&](int64_t s) { return exact_states_.get(first + s) - states_.get(first + s); };
+    if (stage.ends_half) source.owed = [&](int64_t s) { return owed(stage, exact, first + s); };
     return sum_moments(weights_, source);
+  }
+
+  /// What the output of the stage's matrix should add to the full-precision model's, so that behind it the residual
+  /// stream is that model's: what the stream lacks. A norm in between multiplies what is added by its weight over the
+  /// root mean square of the output, to first order and but for the output's own direction, which it lets not through;
+  /// so that is undone. Channels of little weight would move far for little, hence the ridge.
+  [[nodiscard]] at::Tensor owed(const Stage& stage, const DecoderLayer& exact, int64_t s) const {
+    const at::Tensor x = exact_states_.get(s), lacking = x - states_.get(s);
+    const at::Tensor& weight = stage.attention ? exact.attn_post_norm : exact.mlp_post_norm;
+    if (!weight.defined()) return lacking;
+    const char* mode = std::getenv("SB_OWED");
+    if (mode != nullptr && *mode == '0') return at::zeros_like(lacking);
+    LayerTaps taps;
+    (void)half(stage, exact, x, &taps);
+    const Slot slot = stage.slots.front();
+    const at::Tensor y = exact[slot].forward(taps[slot].x.unsqueeze(0), nullptr);
+    const at::Tensor size = (y.square().mean(-1, /*keepdim=*/true) + config_.norm_eps).sqrt();
+    const at::Tensor squares = weight.square();
+    return lacking * size * (weight / (squares + (mode ? std::atof(mode) : kRidge) * squares.mean()));
   }
 
   /// @param unseen of the held-out tokens

@@ -40,8 +40,7 @@ std::map<std::string, Place> places(const ModelConfig& config) {
   std::map<std::string, Place> map = {
       {kEmbedName, {-1, {}, 1}}, {kHeadName, {-1, {}, 1}}, {kFinalNormName, {-1, {}, 0}}};
   for (int64_t l = 0; l < config.n_layers; ++l) {
-    map[attn_norm_name(l)] = {l, {}, 0};
-    map[mlp_norm_name(l)] = {l, {}, 0};
+    for (const std::string& norm : norm_names(config, l).residual()) map[norm] = {l, {}, 0};
     for (const Slot slot : slots(config, l)) {
       map[linear_name(config, l, slot) + ".weight"] = {l, slot, -1};
       map[linear_name(config, l, slot) + ".bias"] = {l, slot, -1};

@@ -95,8 +95,9 @@ class Verifier {
     const ModelConfig& c = weights_.config();
     expect_vocab(kEmbedMatrix);
     for (int64_t layer = 0; layer < c.n_layers; ++layer) {
-      expect(attn_norm_name(layer), {c.d_model});
-      expect(mlp_norm_name(layer), {c.d_model});
+      const NormNames norms = norm_names(c, layer);
+      for (const std::string& name : norms.residual()) expect(name, {c.d_model});
+      for (const std::string& name : norms.heads()) expect(name, {c.head_dim});
       for (const Slot slot : slots(c, layer)) expect_linear(layer, slot);
     }
     expect(kFinalNormName, {c.d_model});

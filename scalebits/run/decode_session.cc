@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "scalebits/base/checked.h"
 #include "scalebits/base/errors.h"
@@ -24,6 +25,17 @@ std::span<float> rows_of(std::vector<float>& buffer, int64_t n_tokens, int64_t w
   return std::span(buffer).first(n);
 }
 
+/// x = cap * tanh(x / cap)
+void cap(std::span<float> x, float cap) {
+  const auto n = static_cast<int64_t>(x.size());
+  parallel_for(ceil_div(n, kTaskElements), [&](int64_t task) {
+    for (int64_t i = task * kTaskElements; i < std::min(n, (task + 1) * kTaskElements); ++i) {
+      float& value = x[static_cast<size_t>(i)];
+      value = cap * std::tanh(value / cap);
+    }
+  });
+}
+
 }  // namespace
 
 DecodeSession::DecodeSession(ModelWeights& weights, int64_t capacity, const DecodeOptions& options)
@@ -38,12 +50,24 @@ DecodeSession::DecodeSession(ModelWeights& weights, int64_t capacity, const Deco
   head_ = weights.head_linear();
   for (int64_t l = 0; l < config_.n_layers; ++l) {
     layers_.push_back(weights.layer(l));
-    caches_.emplace_back(config_, capacity);
+    caches_.emplace_back(config_, layers_.back(), capacity);
   }
 }
 
-void DecodeSession::add_to_hidden(std::span<const float> y) {
-  for (size_t i = 0; i < y.size(); ++i) hidden_[i] += y[i];
+void DecodeSession::add_to_hidden(std::span<const float> y, const at::Tensor& post_norm) {
+  if (!post_norm.defined()) {
+    for (size_t i = 0; i < y.size(); ++i) hidden_[i] += y[i];
+    return;
+  }
+  const auto d = static_cast<size_t>(config_.d_model);
+  const NormBefore norm{.weight = as_span(post_norm), .eps = static_cast<float>(config_.norm_eps)};
+  parallel_for(static_cast<int64_t>(y.size() / d), [&](int64_t t) {
+    thread_local std::vector<float> normed;
+    normed.resize(d);
+    const size_t first = static_cast<size_t>(t) * d;
+    apply_norm(y.subspan(first, d), norm, normed);
+    for (size_t c = 0; c < d; ++c) hidden_[first + c] += normed[c];
+  });
 }
 
 void DecodeSession::run_layer(size_t index, int64_t n) {
@@ -61,19 +85,20 @@ void DecodeSession::run_layer(size_t index, int64_t n) {
   caches_[index].attend(rope_, {q, k, v}, n, position_, rows_of(queries_, n, q_width), heads);
   input_.set(heads, n);
   multiply(std::array{product(Proj::kO, out)}, input_, options_.activations);
-  add_to_hidden(out);
+  add_to_hidden(out, layer.attn_post_norm);
 
   const std::span<float> gate = rows_of(gate_, n, config_.d_ff), up = rows_of(up_, n, config_.d_ff);
   input_.set(hidden, n, {.weight = as_span(layer.mlp_norm), .eps = eps});
   multiply(std::array{product(Proj::kGate, gate), product(Proj::kUp, up)}, input_, options_.activations);
   const auto elements = static_cast<int64_t>(gate.size());
+  const auto gated = config_.activation == Activation::kSilu ? active_kernels().swiglu : active_kernels().geglu;
   parallel_for(ceil_div(elements, kTaskElements), [&](int64_t task) {
     const int64_t first = task * kTaskElements;
-    active_kernels().swiglu(gate.data() + first, up.data() + first, std::min(kTaskElements, elements - first));
+    gated(gate.data() + first, up.data() + first, std::min(kTaskElements, elements - first));
   });
   input_.set(gate, n);
   multiply(std::array{product(Proj::kDown, out)}, input_, options_.activations);
-  add_to_hidden(out);
+  add_to_hidden(out, layer.mlp_post_norm);
 }
 
 void DecodeSession::read_chunk(std::span<const TokenId> ids) {
@@ -98,6 +123,7 @@ std::span<const float> DecodeSession::push(std::span<const TokenId> ids) {
   input_.set(last, 1, {.weight = as_span(weights_.final_norm()), .eps = static_cast<float>(config_.norm_eps)});
   const std::span<float> logits = rows_of(logits_, 1, config_.vocab_size);
   multiply(std::array{LinearProduct{head_.get(), logits}}, input_, options_.activations);
+  if (config_.logit_cap > 0) cap(logits, static_cast<float>(config_.logit_cap));
   return logits;
 }
 

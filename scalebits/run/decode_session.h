@@ -37,8 +37,8 @@ class DecodeSession {
  private:
   void read_chunk(std::span<const TokenId> ids);
   void run_layer(size_t index, int64_t n_tokens);
-  /// hidden_ += y
-  void add_to_hidden(std::span<const float> y);
+  /// hidden_ += y, behind a norm where `post_norm` is defined
+  void add_to_hidden(std::span<const float> y, const at::Tensor& post_norm);
 
   const ModelWeights& weights_;
   const ModelConfig& config_;

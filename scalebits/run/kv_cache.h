@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "scalebits/io/hf_config.h"
-#include "scalebits/model/rope.h"
+#include "scalebits/model/transformer.h"
 
 namespace scalebits {
 
@@ -18,9 +18,11 @@ struct Projected {
 
 class LayerCache {
  public:
-  LayerCache(const ModelConfig& config, int64_t capacity);
+  /// @param layer  whose attention it is; its norms of heads are kept
+  LayerCache(const ModelConfig& config, const DecoderLayer& layer, int64_t capacity);
 
-  /// Rotates q and k by their positions, appends k and v, and attends: token i sees the keys 0..position + i.
+  /// Norms and rotates q and k, appends k and v, and attends: token i sees the keys 0..position + i, or the last of
+  /// them that are in the window.
   /// @param position  of the first token; position + n_tokens <= capacity
   /// @param queries   scratch, [n_tokens, n_heads * head_dim]
   /// @param out       [n_tokens, n_heads * head_dim]
@@ -32,6 +34,10 @@ class LayerCache {
               std::span<float> queries);
 
   int64_t heads_, kv_heads_, head_dim_, capacity_;
+  bool windowed_;
+  AttentionRule rule_;
+  at::Tensor q_norm_, k_norm_;
+  float eps_;
   std::vector<uint16_t> k_;  ///< [kv_heads][capacity / kKeyTile][head_dim][kKeyTile]
   std::vector<uint16_t> v_;  ///< [kv_heads][capacity][head_dim]
 };

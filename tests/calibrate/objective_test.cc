@@ -10,6 +10,7 @@
 #include "scalebits/io/json.h"
 #include "tests/io/error_text.h"
 #include "tests/model/checkpoint_copy.h"
+#include "tests/model/whole_model.h"
 
 namespace scalebits::test {
 namespace {
@@ -128,6 +129,25 @@ TEST_F(SequenceLossOf, KlOfAModelWithItselfIsZero) {
   const SequenceLoss loss = sequence_loss(LossKind::kKl, *weights_, hidden_, hidden_, ids_, &dhidden);
   EXPECT_EQ(loss.nats, 0.0);
   EXPECT_EQ(max_magnitude(dhidden), 0.0);
+}
+
+/// Through float64 operations and libtorch's autograd; the cap of 3 takes a good part off this model's logits.
+TEST(SequenceLoss, GradientGoesThroughTheCapOfTheLogits) {
+  const auto weights = open_dense_model(golden_dir() / "families/gemma2");
+  const double cap = weights->config().logit_cap;
+  ASSERT_EQ(cap, 3.0);
+  const std::vector<TokenId> ids = {3, 1, 4, 1, 5};
+  const at::Tensor hidden = random_normal({5, weights->config().d_model}, 1);
+  const at::Tensor leaf = hidden.to(at::kDouble).requires_grad_(true);
+  const at::Tensor logits = at::tanh(at::matmul(leaf, weights->head().to(at::kDouble).t()) / cap) * cap;
+  ASSERT_GT(max_magnitude(logits), 2.0);
+  const at::Tensor loss = token_nll(logits, ids).sum();
+  loss.backward();
+  at::Tensor dhidden;
+  const SequenceLoss got = sequence_loss(LossKind::kCe, *weights, hidden, {}, ids, &dhidden);
+  // Sums of 96 products, and a tanh: some dozens of roundings of 2^-24.
+  EXPECT_NEAR(got.nats, loss.item<double>(), 1e-5 * loss.item<double>());
+  EXPECT_LT(max_error(dhidden, leaf.grad()), 1e-5 * max_magnitude(leaf.grad()));
 }
 
 /// A model that is nothing but a head of 8 unit vectors, so that dhidden = softmax(hidden) - onehot(drawn token).

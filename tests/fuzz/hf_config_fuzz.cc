@@ -18,6 +18,10 @@ void check(const scalebits::ModelConfig& model) {
   require(model.n_heads > 0 && model.n_kv_heads > 0 && model.n_heads % model.n_kv_heads == 0);
   require(model.head_dim > 0 && model.head_dim % 2 == 0);
   require(model.norm_eps > 0 && model.rope_theta > 0 && model.rope_scaling.factor > 0);
+  require(model.rotary_dim() >= 2 && model.rotary_dim() <= model.head_dim && model.rotary_dim() % 2 == 0);
+  require(model.score_scale() > 0 && model.embed_scale > 0 && model.attention_cap >= 0 && model.logit_cap >= 0);
+  require(model.windowed.empty() ? model.window == 0
+                                 : model.window > 0 && static_cast<int64_t>(model.windowed.size()) == model.n_layers);
   // No product of sizes that the transformer forms may overflow.
   require(model.n_heads * model.head_dim <= int64_t{1} << 22);
   require(model.vocab_size <= int64_t{1} << 24 && model.d_model <= int64_t{1} << 20);

@@ -52,6 +52,43 @@ TEST_F(CheckpointDir, ReadsShardsThroughTheIndex) {
   EXPECT_EQ(static_cast<char>(b.bytes[4]), 'b');
 }
 
+/// q and k, of one row and of two, stored as one tensor qk [3, 2].
+class SplitDir : public CheckpointDir {
+ protected:
+  void put_fused(const std::string& name, const std::string& shape) {
+    put("1.safetensors", test::raw_safetensors(fmt::format(R"({{"{}":{{"dtype":"U8","shape":[{}],"data_offsets":[0,6]}},
+        "z":{{"dtype":"U8","shape":[1],"data_offsets":[6,7]}}}})",
+                                                           name, shape),
+                                               "abcdefz"));
+    put_index(fmt::format(R"({{"{}": "1.safetensors", "z": "1.safetensors"}})", name));
+  }
+  const std::vector<RowSplit> splits_ = {{".qk", {{".q", 1}, {".k", 2}}}};
+};
+
+TEST_F(SplitDir, ShowsThePartsOfAFusedTensor) {
+  put_fused("a.qk", "3,2");
+  const Checkpoint checkpoint(dir_.path(), splits_);
+  EXPECT_THAT(checkpoint.names(), ElementsAre("a.k", "a.q", "z"));
+  EXPECT_THAT(checkpoint.files()[0].tensors(), testing::SizeIs(3));
+  const TensorView& k = checkpoint.get("a.k", std::vector<int64_t>{2, 2});
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(k.bytes.data()), k.bytes.size()), "cdef");
+  EXPECT_EQ(static_cast<char>(checkpoint.get("a.q").bytes[1]), 'b');
+  EXPECT_EQ(checkpoint.tensor_bytes(), 7);
+  checkpoint.release(k);
+}
+
+TEST_F(SplitDir, RefusesAFusedTensorOfOtherRowsAndNamesAMissingOne) {
+  for (const char* shape : {"2,3", "6"}) {
+    put_fused("a.qk", shape);
+    EXPECT_THAT(error_text<FormatError>([&] { const Checkpoint checkpoint(dir_.path(), splits_); }),
+                AllOf(HasSubstr("tensor \"a.qk\" shape: got ["), HasSubstr("expected 3 rows")));
+  }
+  put_fused("b", "3,2");
+  const Checkpoint checkpoint(dir_.path(), splits_);
+  EXPECT_THAT(error_text<FormatError>([&] { (void)checkpoint.get("a.k"); }),
+              HasSubstr("tensor \"a.k\": missing. It is a part of a.qk, which is missing too."));
+}
+
 TEST_F(CheckpointDir, MergesTheMetadataOfShards) {
   put("1.safetensors",
       test::raw_safetensors(R"({"__metadata__":{"x":"1"},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", ""));

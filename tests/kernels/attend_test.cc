@@ -10,6 +10,8 @@
 //  differences,
 //    each rounded once, that add up to s - s_j: (s - s_j) * u. Each exponential is within 4 u (two units in the last
 //    place), each product within u: 5 * (n + 1) * u.
+//  - A cap adds cap * 8 u to the error of a score: tanh is within 5 u, and its argument, which is rounded twice, has a
+//    slope of at most 0.45 in units of itself; the product with the cap is rounded. The slope is at most 1 elsewhere.
 //  - The sums over the keys: gamma(n + 4), a table may sum in lanes; the quotient: 3 u.
 // So weight j is off by a relative d_j = all of these together, above and below the quotient, and the quotient by at
 // most sum_j p_j d_j (|v_j| + |out|); 2 % more for the products of errors that this leaves out.
@@ -40,6 +42,8 @@ struct Case {
   std::vector<int64_t> n_keys;  ///< of each row
   std::vector<float> q;         ///< [rows, d]
   std::vector<uint16_t> k, v;   ///< f16 [keys, d]
+  std::vector<int64_t> first_key = std::vector<int64_t>(n_keys.size(), 0);
+  float cap = 0;
 
   [[nodiscard]] int64_t rows() const { return static_cast<int64_t>(n_keys.size()); }
   [[nodiscard]] int64_t keys() const { return *std::max_element(n_keys.begin(), n_keys.end()); }
@@ -90,11 +94,13 @@ class Attend : public ::testing::TestWithParam<std::string_view> {
     const GuardedBytes k = guarded(in_tiles(a)), v = guarded(a.v);
     std::vector<float> out(a.q.size() + 1, 77.0F);  // what was there does not count, and what lies behind is left alone
     const AttentionRows rows{.q = a.q.data(),
+                             .first_key = a.first_key.data(),
                              .n_keys = a.n_keys.data(),
                              .k = reinterpret_cast<const uint16_t*>(k.begin()),
                              .v = reinterpret_cast<const uint16_t*>(v.begin()),
                              .n_rows = static_cast<int32_t>(a.rows()),
-                             .head_dim = static_cast<int32_t>(a.d)};
+                             .head_dim = static_cast<int32_t>(a.d),
+                             .cap = a.cap};
     select_kernels(GetParam()).attend(rows, out.data());
     EXPECT_EQ(out.back(), 77.0F);
     out.pop_back();
@@ -107,7 +113,9 @@ class Attend : public ::testing::TestWithParam<std::string_view> {
             .n_keys = {a.n_keys[static_cast<size_t>(i)]},
             .q = {a.q.begin() + i * a.d, a.q.begin() + (i + 1) * a.d},
             .k = {a.k.begin(), a.k.begin() + n},
-            .v = {a.v.begin(), a.v.begin() + n}};
+            .v = {a.v.begin(), a.v.begin() + n},
+            .first_key = {a.first_key[static_cast<size_t>(i)]},
+            .cap = a.cap};
   }
   static bool same_bits(const std::vector<float>& all, int64_t i, const std::vector<float>& row) {
     return std::memcmp(all.data() + i * static_cast<int64_t>(row.size()), row.data(), row.size() * sizeof(float)) == 0;
@@ -124,29 +132,33 @@ INSTANTIATE_TEST_SUITE_P(Isa, Attend, ::testing::ValuesIn(available_kernels()),
 /// The tolerance is derived above.
 void Attend::expect_softmax(const Case& a, int64_t i, const float* out) {
   constexpr double u = 0x1p-24;
-  const int64_t n = a.n_keys[static_cast<size_t>(i)];
+  const int64_t from = a.first_key[static_cast<size_t>(i)], n = a.n_keys[static_cast<size_t>(i)] - from;
   const auto gamma = [](int64_t terms) {
     return static_cast<double>(terms) * u / (1 - static_cast<double>(terms) * u);
   };
   std::vector<double> score(static_cast<size_t>(n)), size(score);
   for (int64_t j = 0; j < n; ++j) {
     for (int64_t c = 0; c < a.d; ++c) {
-      const double product = a.q[static_cast<size_t>(i * a.d + c)] * a.key(j, c);
+      const double product = a.q[static_cast<size_t>(i * a.d + c)] * a.key(from + j, c);
       score[static_cast<size_t>(j)] += product;
       size[static_cast<size_t>(j)] += std::abs(product);
     }
+    double& s = score[static_cast<size_t>(j)];
+    if (a.cap > 0) s = a.cap * std::tanh(s / a.cap);
   }
   const double top = *std::max_element(score.begin(), score.end());
   double total = 0;
   for (const double s : score) total += std::exp(s - top);
   for (int64_t c = 0; c < a.d; ++c) {
     double expected = 0;
-    for (int64_t j = 0; j < n; ++j) expected += std::exp(score[static_cast<size_t>(j)] - top) / total * a.value(j, c);
+    for (int64_t j = 0; j < n; ++j) {
+      expected += std::exp(score[static_cast<size_t>(j)] - top) / total * a.value(from + j, c);
+    }
     double tolerance = 1e-35;  // of exponentials that are not exact below e^-87
     for (int64_t j = 0; j < n; ++j) {
       const double fall = top - score[static_cast<size_t>(j)];
-      const double off = gamma(a.d) * size[static_cast<size_t>(j)] + fall * u + gamma(6 * n + 12);
-      tolerance += 1.02 * std::exp(-fall) / total * off * (std::abs(a.value(j, c)) + std::abs(expected));
+      const double off = gamma(a.d) * size[static_cast<size_t>(j)] + 8 * u * a.cap + fall * u + gamma(6 * n + 12);
+      tolerance += 1.02 * std::exp(-fall) / total * off * (std::abs(a.value(from + j, c)) + std::abs(expected));
     }
     ASSERT_NEAR(out[c], expected, tolerance)
         << "head_dim " << a.d << " row " << i << " of " << n << " keys, channel " << c;
@@ -178,6 +190,37 @@ TEST_P(Attend, RowsMayDifferInTheirKeys) {
         expect_all(random_case(d, some_keys(n_rows, d % 8), range, static_cast<uint64_t>(d + n_rows)));
       }
     }
+  }
+}
+
+/// A window of w keys for each row, its beginning anywhere in a tile, and a cap below the greatest scores.
+Case windowed(Case a, int64_t w, float cap) {
+  for (size_t i = 0; i < a.n_keys.size(); ++i) a.first_key[i] = std::max<int64_t>(0, a.n_keys[i] - w);
+  a.cap = cap;
+  return a;
+}
+
+TEST_P(Attend, IsSoftmaxOfCappedScoresInAWindow) {
+  for (const int64_t d : kHeadDims) {
+    for (const int64_t w : {1, 3, 15, 16, 17, 40, 2000}) {
+      for (const float cap : {0.0F, 2.0F, 50.0F}) {
+        const Case a = random_case(d, some_keys(kMaxQueryRows, d % 8), d % 3 == 0 ? 80.0 : 0.0, 9);
+        expect_all(windowed(a, w, cap));
+        expect_all(windowed(random_case(d, {1000, 1001, 1002}, 80.0, 9), w, cap));
+      }
+    }
+  }
+}
+
+/// What is before the window, of this row and of others in the same tiles.
+TEST_P(Attend, WhatIsBeforeTheWindowDoesNotShow) {
+  for (const int64_t d : {6, 64}) {
+    const Case a = windowed(random_case(d, {40, 60, 41, 100}, 0, 1), 9, 0);
+    const std::vector<float> clean = attend(a);
+    Case bad = a;
+    for (auto* values : {&bad.k, &bad.v}) std::fill(values->begin(), values->begin() + 31 * d, kHalfInfinity);
+    EXPECT_EQ(attend(bad), clean);
+    for (int64_t i = 0; i < 4; ++i) EXPECT_TRUE(same_bits(clean, i, attend(only_row(a, i)))) << d << " row " << i;
   }
 }
 

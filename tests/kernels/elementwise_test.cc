@@ -90,6 +90,26 @@ TEST_P(ElementwiseKernels, RoundGroupsToTheSameIntegers) {
   }
 }
 
+/// As below, and what the roundings of the exponent 2 z, eight of them, do to e^-2z.
+TEST_P(ElementwiseKernels, GegluIsAsExactAsItsOperations) {
+  for (const int64_t n : {1, 7, 8, 16, 33, 100}) {
+    std::vector<float> gate = random_floats(n, 5);
+    for (int64_t i = 0; i < n; ++i) gate[static_cast<size_t>(i)] *= i % 3 == 0 ? 10.0F : 4.0F;
+    const std::array<float, 4> extreme = {-1e30F, -90.0F, 90.0F, 1e30F};
+    for (size_t i = 0; i < extreme.size() && 3 * i < gate.size(); ++i) gate[3 * i] = extreme[i];
+    const std::vector<float> up = random_floats(n, 6), before = gate;
+    gate.push_back(77);
+    table().geglu(gate.data(), up.data(), n);
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+      const double g = before[i], z = std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g);
+      const double expected = g / (1 + std::exp(-2 * z)) * up[i];
+      const double roundings = 8 + 8 * std::min(std::abs(2 * z), 100.0);
+      EXPECT_NEAR(gate[i], expected, roundings * 0x1p-24 * std::abs(expected) + 1e-35) << g;
+    }
+    EXPECT_EQ(gate.back(), 77);
+  }
+}
+
 /// Two ulps of the exponential, one each of four operations, in units of the result.
 TEST_P(ElementwiseKernels, SwigluIsAsExactAsItsOperations) {
   for (const int64_t n : {1, 7, 8, 16, 33, 100}) {

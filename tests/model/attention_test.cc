@@ -24,13 +24,17 @@ struct Inputs {
         v(random_normal({s.batch, s.kv_heads, s.keys, s.head_dim}, seed + 200)) {}
 };
 
-/// softmax(q k^T / sqrt(d) + mask) v in float64: whole matrices, KV heads repeated, mask by comparing positions.
-at::Tensor by_formula(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+/// softmax(cap(q k^T / sqrt(d)) + mask) v in float64: whole matrices, KV heads repeated, mask by comparing positions.
+at::Tensor by_formula(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionRule& rule) {
   const int64_t t = q.size(2), s = k.size(2), group = q.size(1) / k.size(1);
   const at::Tensor kk = at::repeat_interleave(k, group, 1), vv = at::repeat_interleave(v, group, 1);
-  const at::Tensor scores = at::matmul(q, kk.transpose(2, 3)) / std::sqrt(static_cast<double>(q.size(3)));
+  at::Tensor scores = at::matmul(q, kk.transpose(2, 3));
+  scores = rule.scale > 0 ? scores * rule.scale : scores / std::sqrt(static_cast<double>(q.size(3)));
+  if (rule.cap > 0) scores = rule.cap * at::tanh(scores / rule.cap);
   const at::Tensor query_position = at::arange(t, at::kLong).unsqueeze(1) + (s - t);
-  const at::Tensor hidden = at::arange(s, at::kLong).unsqueeze(0) > query_position;
+  const at::Tensor key_position = at::arange(s, at::kLong).unsqueeze(0);
+  at::Tensor hidden = key_position > query_position;
+  if (rule.window > 0) hidden = hidden.logical_or(key_position <= query_position - rule.window);
   return at::matmul(at::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), -1), vv);
 }
 
@@ -41,7 +45,7 @@ double tolerance(const Shape& s) {
   return 0x1p-24 * (4.0 * static_cast<double>(s.head_dim) + static_cast<double>(s.keys));
 }
 
-void expect_equal_to_formula(const Shape& shape) {
+void expect_equal_to_formula(const Shape& shape, const AttentionRule& rule = {}) {
   init_torch();
   ASSERT_LT(tolerance(shape), 0.1 / static_cast<double>(shape.keys)) << "a wrong key would go unseen";
   const Inputs in(shape);
@@ -50,8 +54,8 @@ void expect_equal_to_formula(const Shape& shape) {
     ours.push_back(x.clone().requires_grad_(true));
     exact.push_back(x.to(at::kDouble).requires_grad_(true));
   }
-  const at::Tensor got = causal_attention(ours[0], ours[1], ours[2]);
-  const at::Tensor expected = by_formula(exact[0], exact[1], exact[2]);
+  const at::Tensor got = causal_attention(ours[0], ours[1], ours[2], rule);
+  const at::Tensor expected = by_formula(exact[0], exact[1], exact[2], rule);
   EXPECT_LT(max_error(got, expected), tolerance(shape) * max_magnitude(in.v));
   const at::Tensor dout = random_normal(got.sizes(), 7);
   got.backward(dout);
@@ -67,6 +71,25 @@ TEST(CausalAttention, EqualsTheFormulaWithFewerQueriesThanKeys) { expect_equal_t
 TEST(CausalAttention, EqualsTheFormulaForOneQuery) { expect_equal_to_formula({1, 4, 1, 1, 33, 16}); }
 TEST(CausalAttention, EqualsTheFormulaBeyondOneChunkOfQueries) { expect_equal_to_formula({1, 2, 1, 700, 700, 8}); }
 TEST(CausalAttention, EqualsTheFormulaForChunksBehindACache) { expect_equal_to_formula({1, 2, 1, 600, 650, 8}); }
+
+TEST(CausalAttention, EqualsTheFormulaWithAnotherScale) {
+  expect_equal_to_formula({1, 2, 1, 17, 17, 8}, {.scale = 0.7});
+}
+/// A cap of the size of the scores, whose gradient it shrinks; in one query too, which has its own code.
+TEST(CausalAttention, EqualsTheFormulaWithACap) {
+  for (const int64_t queries : {23, 5, 1}) expect_equal_to_formula({2, 4, 2, queries, 23, 16}, {.cap = 1.0});
+}
+/// The window's edge inside the text, before its beginning, in other chunks of queries, and at one query alone.
+TEST(CausalAttention, EqualsTheFormulaWithAWindow) {
+  for (const int64_t window : {1, 5, 22, 23, 24}) {
+    for (const int64_t queries : {23, 9, 1}) {
+      expect_equal_to_formula({1, 4, 2, queries, 23, 8}, {.window = window});
+    }
+  }
+  for (const int64_t window : {3, 200, 600}) {
+    expect_equal_to_formula({1, 2, 1, 600, 650, 8}, {.scale = 0.3, .cap = 1.5, .window = window});
+  }
+}
 
 TEST(CausalAttention, SeesNoKeyAfterTheQuery) {
   init_torch();

@@ -38,6 +38,7 @@ at::Tensor logits_in_pieces(const ModelWeights& weights, const Ids& ids, const s
 /// Both ways are f32 runs of the same equations, each within the golden file's float32 error (times 8, see
 /// golden_test.cc) of the exact values.
 void expect_same_in_pieces(const std::filesystem::path& model, const GoldenFile& golden) {
+  init_torch();
   const auto weights = open_dense_model(model);
   const Ids ids = golden.sequences()[0];
   const auto n = static_cast<int64_t>(ids.size());
@@ -57,6 +58,14 @@ TEST(KvCache, GivesTheLogitsOfTheWholeSequenceForTinyGqa) {
 
 TEST(KvCache, GivesTheLogitsOfTheWholeSequenceForDemo) {
   expect_same_in_pieces(demo_model(), GoldenFile(golden_dir() / "demo-5m.safetensors"));
+}
+
+/// Windows, caps, norms of heads, and angles that depend on the layer.
+TEST(KvCache, GivesTheLogitsOfTheWholeSequenceForOtherFamilies) {
+  for (const char* family : {"gemma2", "gemma3", "phi3"}) {
+    const std::filesystem::path dir = golden_dir() / "families" / family;
+    expect_same_in_pieces(dir, GoldenFile(dir / "golden.safetensors"));
+  }
 }
 
 TEST(KvCache, ReadsEarlierTokens) {

@@ -126,6 +126,49 @@ TEST(Rope, LinearScalingDividesEveryFrequency) {
   EXPECT_DOUBLE_EQ(f[1], 0.05);
 }
 
+/// Half of 8 channels turn, as two pairs; the length of the table chooses the factors, and vectors grow by 1.5.
+TEST(Rope, LongropeDividesByTheFactorsOfItsLengthAndLeavesTheRestOfAHead) {
+  ModelConfig config;
+  config.head_dim = 8;
+  config.partial_rotary = 0.5;
+  config.rope_theta = 100.0;
+  config.rope_scaling.kind = RopeScaling::Kind::kLongRope;
+  config.rope_scaling.original_context = 4;
+  config.rope_scaling.short_factor = {1.0, 2.0};
+  config.rope_scaling.long_factor = {4.0, 5.0};
+  config.rope_scaling.attention_factor = 1.5;
+  EXPECT_EQ(rope_frequencies(config, 4), (std::vector<double>{1.0, 0.1 / 2}));
+  EXPECT_EQ(rope_frequencies(config, 5), (std::vector<double>{0.25, 0.1 / 5}));
+  const at::Tensor x = at::arange(1, 9, at::kFloat).view({1, 1, 1, 8});
+  for (const auto& [positions, first, second] : {std::tuple(4, 1.0, 0.05), {5, 0.25, 0.02}}) {
+    const at::Tensor y = RopeTable(config, positions).apply(x, 3)[0][0][0];
+    const auto turned = [](double a, double b, double angle) {
+      return std::pair{1.5 * (a * std::cos(angle) - b * std::sin(angle)),
+                       1.5 * (b * std::cos(angle) + a * std::sin(angle))};
+    };
+    const auto p = turned(1, 3, 3 * first), q = turned(2, 4, 3 * second);
+    const double expected[] = {p.first, q.first, p.second, q.second, 5, 6, 7, 8};
+    for (int64_t i = 0; i < 8; ++i) EXPECT_NEAR(y[i].item<double>(), expected[i], 16 * 0x1p-24) << i;
+  }
+}
+
+TEST(Rope, LayersWithAWindowMayHaveAnglesOfTheirOwn) {
+  ModelConfig config;
+  config.head_dim = 4;
+  config.rope_theta = 100.0;
+  config.rope_scaling = {.kind = RopeScaling::Kind::kLinear, .factor = 2.0};
+  const at::Tensor x = random_normal({1, 2, 3, 4}, 1);
+  const RopeTable same(config, 8);
+  EXPECT_TRUE(at::equal(same.apply(x, 2, true), same.apply(x, 2, false)));
+  config.local_rope_theta = 10.0;
+  const RopeTable two(config, 8);
+  EXPECT_TRUE(at::equal(two.apply(x, 2, false), same.apply(x, 2, false)));
+  ModelConfig local = config;  // not scaled
+  local.rope_theta = 10.0;
+  local.rope_scaling = {};
+  EXPECT_TRUE(at::equal(two.apply(x, 2, true), RopeTable(local, 8).apply(x, 2)));
+}
+
 TEST(Rope, RotatesPairsByPositionTimesFrequency) {
   ModelConfig config;
   config.head_dim = 4;

@@ -53,7 +53,9 @@ inline std::map<std::string, at::Tensor> weight_gradients(const ModelWeights& we
     const at::Tensor embedded = weights.embed(ids).requires_grad_(true);
     const at::Tensor hidden = weights.final_hidden(last_layer_output(weights, embedded, &taps));
     const at::Tensor leaf = hidden.detach().squeeze(0).requires_grad_(true);
-    (token_nll(at::matmul(leaf, weights.head().t()), ids).sum() / positions).backward();
+    at::Tensor logits = at::matmul(leaf, weights.head().t());
+    if (const double cap = weights.config().logit_cap; cap > 0) logits = at::tanh(logits / cap) * cap;
+    (token_nll(logits, ids).sum() / positions).backward();
     hidden.backward(leaf.grad().unsqueeze(0));
     for (int64_t l = 0; l < weights.config().n_layers; ++l) {
       for (const Slot slot : slots(weights.config(), l)) {

@@ -31,8 +31,8 @@ std::vector<Sequence> sequences(const ModelConfig& config, int64_t n, int64_t le
 class Compensated {
  public:
   Compensated(const fs::path& model, BlockSpec spec, int bits, int64_t length)
-      : checkpoint_(std::make_shared<Checkpoint>(model)),
-        config_(read_hf_config(model)),
+      : config_(read_hf_config(model)),
+        checkpoint_(open_checkpoint(model, config_)),
         plan_(test::random_plan(*checkpoint_, config_, spec, 7)) {
     plan_.quantizer = "gptq";
     if (bits > 0) {
@@ -75,8 +75,8 @@ class Compensated {
     return logits;
   }
 
-  std::shared_ptr<const Checkpoint> checkpoint_;
   ModelConfig config_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
   Plan plan_;
   CalibSet calib_;
 };
@@ -98,6 +98,14 @@ TEST(Compensate, ReportsTheLossOfWhatIsPacked) {
   for (const VocabBits vocab : {VocabBits{}, VocabBits{3, 2}}) {
     Compensated tested(tiny(), BlockSpec{16, 32, 32}, 0, 24);
     tested.plan_.vocab = vocab;
+    expect_reported_loss_is_that_of_the_file(tested);
+  }
+}
+
+/// Windows, norms behind o and down, fused tensors.
+TEST(Compensate, ReportsTheLossOfWhatIsPackedForOtherFamilies) {
+  for (const char* family : {"gemma2", "gemma3", "phi3"}) {
+    Compensated tested(tiny().parent_path() / "families" / family, BlockSpec{16, 32, 16}, 0, 24);
     expect_reported_loss_is_that_of_the_file(tested);
   }
 }

@@ -148,7 +148,7 @@ TEST(LayerCache, ClampsWhatF16CannotHold) {
   config.n_heads = config.n_kv_heads = 1;
   config.head_dim = 2;
   config.rope_theta = 10000;
-  LayerCache cache(config, 4);
+  LayerCache cache(config, DecoderLayer{}, 4);
   const RopeTable rope(config, 4);
   const std::vector<float> q = {0, 0}, k = {1e9F, -1e9F}, v = {1e9F, -7};
   std::vector<float> queries(2), out(2);
