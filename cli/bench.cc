@@ -71,8 +71,10 @@ Json run_model(const BenchFlags& flags, Session& session) {
   options.decode.activations = flags.activations == "f32" ? Activations::kFloat : Activations::kInt8;
   const auto model = open_for_generation(flags.model);
   const ModelSpeed speed = measure_model(*model, options, session.log);
-  print_line("{} threads; {} bytes of weights a token; first token after {:.3f} s", num_threads(),
-             grouped(speed.bytes_per_token), speed.first_token_seconds);
+  print_line("{} threads; {} bytes of weights a token{}; first token after {:.3f} s", num_threads(),
+             grouped(speed.bytes_per_token),
+             speed.weight_bytes == speed.bytes_per_token ? "" : fmt::format(" of {}", grouped(speed.weight_bytes)),
+             speed.first_token_seconds);
   print_line("");
   print_line("| test | tokens/s | 10 % - 90 % |");
   print_line("|---|---|---|");
@@ -82,6 +84,7 @@ Json run_model(const BenchFlags& flags, Session& session) {
           {"pp", std::move(pp)},
           {"tg", std::move(tg)},
           {"bytes_per_token", speed.bytes_per_token},
+          {"weight_bytes", speed.weight_bytes},
           {"first_token_seconds", speed.first_token_seconds}};
 }
 

@@ -13,7 +13,7 @@ constexpr int64_t kMapRows = 64, kMapCols = 100;
 
 struct InspectFlags {
   std::string model, proj = "q_proj";
-  int64_t layer = 0;
+  int64_t layer = 0, expert = 0;
 };
 
 Proj parse_proj(const std::string& name) {
@@ -40,6 +40,12 @@ void print_config(const ModelConfig& c, const ModelReport& report) {
   print_line("architecture  {}{}", c.architecture, report.packed ? ", packed" : ", dense");
   print_line("shape         {} layers, d_model {}, d_ff {}, {} heads, {} KV heads, head_dim {}", c.n_layers, c.d_model,
              c.d_ff, c.n_heads, c.n_kv_heads, c.head_dim);
+  if (c.experts.n_experts > 0) {
+    int64_t layers = 0;
+    for (int64_t l = 0; l < c.n_layers; ++l) layers += c.has_experts(l) ? 1 : 0;
+    print_line("experts       {} in {} layers, d_ff {}; a token goes to {}", c.experts.n_experts, layers,
+               c.experts.d_ff, c.experts.n_active);
+  }
   print_line("vocabulary    {}{}, context {}", c.vocab_size, c.tied_embeddings ? ", head tied to the embedding" : "",
              c.max_context);
   print_line("parameters    {}", grouped(report.parameters));
@@ -91,6 +97,9 @@ void print_packed(const PackedConfig& p, const ModelReport& report, int64_t n_la
   for (int64_t layer = 0; layer < n_layers; ++layer) {
     print_line("{:<10} {:7.4f}  {}", fmt::format("layer {}", layer), report.total(layer).bpw(),
                shares(report.total(layer)));
+    for (const auto& [expert, total] : report.experts(layer)) {
+      print_line("{:>10} {:7.4f}  {}", fmt::format("expert {}", expert), total.bpw(), shares(total));
+    }
   }
 }
 
@@ -115,6 +124,12 @@ Json run(const InspectFlags& flags) {
   if (flags.layer < 0 || flags.layer >= config.n_layers) {
     fail<InvalidArgument>("--layer", "got {}, expected 0..{}.", flags.layer, config.n_layers - 1);
   }
+  // Attention, and a dense MLP, are of no expert but 0.
+  const int64_t experts = p >= Proj::kGate ? n_experts(config, flags.layer) : 1;
+  if (flags.expert < 0 || flags.expert >= experts) {
+    fail<InvalidArgument>("--expert", "got {}, expected 0..{} for {} of layer {}.", flags.expert, experts - 1,
+                          proj_name(p), flags.layer);
+  }
   const ModelReport report = report_model(*model);
   Json json = to_json(report, config);
   print_config(config, report);
@@ -122,7 +137,7 @@ Json run(const InspectFlags& flags) {
   if (const auto* packed = dynamic_cast<const PackedWeights*>(model.get())) {
     const PackedConfig& recipe = packed->packed_config();
     print_packed(recipe, report, config.n_layers);
-    print_map(*packed, flags.layer, p);
+    print_map(*packed, flags.layer, {p, flags.expert});
     json["recipe"] = {{"method", recipe.method},
                       {"quantizer", recipe.quantizer},
                       {"reorder", recipe.reorder},
@@ -151,6 +166,9 @@ void add_inspect(CLI::App& app, Invocation& invocation) {
                    "Which of its matrices: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
                    "down_proj")
       ->type_name("NAME")
+      ->capture_default_str();
+  command->add_option("--expert", flags->expert, "Which expert's, from 0, in a mixture of experts")
+      ->type_name("N")
       ->capture_default_str();
   on_run(command, invocation, [flags](Session&) { return run(*flags); });
 }

@@ -162,6 +162,10 @@ void add_calibration_flags(CLI::App* command, QuantizeOptions& o) {
       ->check(CLI::Range(8, 1 << 24))
       ->capture_default_str();
   command->add_option("--seed", o.seed, "Of the sampling, and of --method random")->capture_default_str();
+  command->add_flag("--all-experts", o.all_experts,
+                    "Mixtures of experts: every calibration token counts for every expert, for those that it is not "
+                    "routed to as if their output were added with the router's probability. What experts see little "
+                    "of is then measured; takes n_experts / n_active of the time");
   command->add_option("--stats", o.stats, "Keep the first sensitivities here and use them again when they fit")
       ->type_name("FILE");
 }

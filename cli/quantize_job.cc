@@ -56,8 +56,12 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
   search_.seed = o_.seed;
   search_.guard = !o_.no_guard;
   search_.stats = o_.stats;
+  search_.pass.every_expert = o_.all_experts;
   (void)group_quantizer(o_.quantizer);
   config_ = read_hf_config(o_.model);
+  if (o_.all_experts && config_.experts.n_experts == 0) {
+    fail<InvalidArgument>("--all-experts", "got it for {}, expected a model with experts.", config_.architecture);
+  }
   if (!config_.quant_method.empty()) {
     fail<Unsupported>(o_.model,
                       "quantization_config.quant_method: got \"{}\", expected a dense checkpoint to quantize.",
@@ -97,17 +101,18 @@ CalibSet QuantizeJob::calibration() {
                         o_.calib);
   log_.info("calibration   {}: {} + {} held-out sequences of {} tokens{}", o_.calib, set.gradient.size(),
             set.heldout.size(), seqlen_, tokenizer.add_bos() || self ? ", BOS first" : "");
+  count_coverage(set);
   return set;
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
   return hash_hex(
       fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} "
-                  "vocab{}+{} frontier{}",
+                  "vocab{}+{} frontier{}{}",
                   fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
                   o_.reorder, o_.reorder_mode, o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
                   fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed,
-                  layers_.vocab.head, fmt::join(search_.frontier, ",")));
+                  layers_.vocab.head, fmt::join(search_.frontier, ","), o_.all_experts ? " all-experts" : ""));
 }
 
 std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
@@ -123,12 +128,12 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
   search_.stats_fingerprint = hash_hex(fmt::format(
-      "{} {} {} {}x{} g{} {} {} {} {}+{} {} ignore{} types{} vocab{}+{}", fingerprint_, calib.hash,
+      "{} {} {} {}x{} g{} {} {} {} {}+{} {} ignore{} types{} vocab{}+{}{}", fingerprint_, calib.hash,
       start_bits(layers_, budget_, search_.score), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.score,
       // Without a reordering, the first sensitivities are already of errors after compensation.
       o_.reorder == "none", o_.loss, search_.slice, search_.fisher_slice,
       search_.method == Method::kThreshold ? "fp" : "start", fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"),
-      layers_.vocab.embed, layers_.vocab.head));
+      layers_.vocab.embed, layers_.vocab.head, o_.all_experts ? " all-experts" : ""));
   const auto state = resume_state(fingerprint);
   if (search_.compensated) {
     search_.written_loss = [&](const FoldedOrder& order, const FusedOrder& fused, const Widths& widths) {
@@ -253,6 +258,7 @@ Json QuantizeJob::run() {
                  {"histogram", histogram_json(plan)}};
   record.update(vocab_json());
   record.update(found);
+  if (!coverage_.is_null()) record["expert_coverage"] = coverage_;
   return record;
 }
 

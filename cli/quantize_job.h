@@ -31,7 +31,7 @@ struct QuantizeOptions {
   int64_t nsamples = 128, seqlen = 2048;
   uint64_t seed = 0;
   std::string stats, work, resume = "auto", max_ram, device = "cpu";
-  bool dry_run = false, no_guard = false;
+  bool dry_run = false, no_guard = false, all_experts = false;
 };
 
 /// "12.5G" -> bytes. @throws InvalidArgument naming the flag
@@ -68,6 +68,8 @@ class QuantizeJob {
   /// Most that the weight files hold beside the quantized layers.
   [[nodiscard]] int64_t dense_bytes() const;
   CalibSet calibration();
+  /// Counts the tokens of the gradient part for each expert, prints them and warns of experts with few.
+  void count_coverage(const CalibSet& calib);
   Plan search(const CalibSet& calib, SearchResult& result);
   Json run_frontier();
   /// Rounds the model with error compensation; nothing, where that is worse on held-out text than what a search found.
@@ -105,6 +107,7 @@ class QuantizeJob {
   std::optional<std::pair<Widths, CompensatedModel>> best_;  ///< of the plans that the guard compared
   TokenWeights token_roots_;                                 ///< once error compensation has needed them
   std::optional<Frontier> frontier_;                         ///< that plan_ is cut from
+  Json coverage_;                                            ///< null where there are no experts, or no calibration
   int64_t seqlen_ = 0;
   int64_t budget_ = 0;
   MemoryEstimate memory_;

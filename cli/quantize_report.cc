@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /// What quantize prints and records.
+#include <algorithm>
 #include <array>
 #include <map>
 
 #include "cli/command.h"
 #include "cli/quantize_job.h"
+#include "scalebits/calibrate/coverage.h"
 #include "scalebits/search/state_file.h"
 
 namespace scalebits::cli {
@@ -108,6 +110,22 @@ Json QuantizeJob::sizes_json() const {
   if (frontier_) json["cut_bytes"] = plan_->bytes();
   json.update(vocab_json());
   return json;
+}
+
+void QuantizeJob::count_coverage(const CalibSet& calib) {
+  if (config_.experts.n_experts == 0) return;
+  coverage_ = Json::array();
+  for (const LayerCoverage& layer : expert_coverage(DenseWeights(checkpoint_, config_), calib.gradient)) {
+    const auto [least, most] = std::minmax_element(layer.tokens.begin(), layer.tokens.end());
+    print_line("{:<14}tokens of an expert: mean {:.1f}, least {} (expert {}), most {} (expert {})",
+               fmt::format("layer {}", layer.layer), layer.mean(), *least, least - layer.tokens.begin(), *most,
+               most - layer.tokens.begin());
+    coverage_.push_back({{"layer", layer.layer}, {"tokens", layer.tokens}});
+    const std::vector<int64_t> rare = layer.rare();
+    if (rare.empty()) continue;
+    log_.warn("layer {}: fewer tokens than 10 % of the mean go to expert {}{}", layer.layer, fmt::join(rare, ", "),
+              o_.all_experts ? "" : ". More calibration text or --all-experts would help");
+  }
 }
 
 void QuantizeJob::print_widths(const Plan& plan) const {

@@ -18,7 +18,8 @@ int64_t longest(std::span<const Sequence> sequences) {
 }
 
 void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequences,
-                     const std::function<void(int64_t, const at::Tensor&)>& sink, int64_t activation_bytes) {
+                     const std::function<void(int64_t, const at::Tensor&)>& sink, int64_t activation_bytes,
+                     const std::function<void(int64_t, int64_t, const LayerTaps&)>& watch) {
   const int64_t length = longest(sequences);
   const RopeTable rope(weights.config(), length);
   const auto total = static_cast<int64_t>(sequences.size());
@@ -35,7 +36,9 @@ void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequ
       parallel_for(n, [&](int64_t i) {
         const at::NoGradGuard no_grad;
         at::Tensor& xi = x[static_cast<size_t>(i)];
-        xi = decoder_layer_forward(weights.config(), layer, rope, xi, 0, nullptr, nullptr);
+        LayerTaps taps;
+        xi = decoder_layer_forward(weights.config(), layer, rope, xi, 0, nullptr, watch ? &taps : nullptr);
+        if (watch) watch(l, first + i, taps);
       });
       release_free_heap();
     }

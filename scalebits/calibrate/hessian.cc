@@ -34,13 +34,19 @@ void add_moments(InputMoments& moments, const QuantizedWeights& weights, const M
                  int64_t first, const std::vector<LayerTaps>& taps, const std::vector<LayerTaps>& should_be) {
   const auto item = static_cast<size_t>(weights.item_of(source.layer, slot));
   const auto& [rows, cols] = weights.layers().items[item].order;
-  std::vector<at::Tensor> x(taps.size()), drift(should_be.size()), owed(source.owed ? taps.size() : 0);
-  parallel_for(static_cast<int64_t>(taps.size()), [&](int64_t i) {
-    const auto k = static_cast<size_t>(i);
-    const at::Tensor root = source.root_weight ? source.root_weight(item, first + i) : at::ones({1, 1});
-    x[k] = permute_dim(taps[k][slot].x, 1, cols) * root;
-    if (!drift.empty()) drift[k] = permute_dim(should_be[k][slot].x, 1, cols) * root - x[k];
-    if (!owed.empty()) owed[k] = permute_dim(source.owed(first + i).squeeze(0), 1, rows) * root;
+  std::vector<int64_t> seen;  // sequences that have tokens for this matrix
+  for (size_t k = 0; k < taps.size(); ++k) {
+    if (taps[k][slot].x.defined()) seen.push_back(static_cast<int64_t>(k));
+  }
+  std::vector<at::Tensor> x(seen.size()), drift(source.should_be ? seen.size() : 0),
+      owed(source.owed ? seen.size() : 0);
+  parallel_for(static_cast<int64_t>(seen.size()), [&](int64_t i) {
+    const auto k = static_cast<size_t>(i), at = static_cast<size_t>(seen[k]);
+    const int64_t s = first + seen[k];
+    const at::Tensor root = source.root_weight ? source.root_weight(slot, s) : at::ones({1, 1});
+    x[k] = permute_dim(taps[at][slot].x, 1, cols) * root;
+    if (!drift.empty()) drift[k] = permute_dim(should_be[at][slot].x, 1, cols) * root - x[k];
+    if (!owed.empty()) owed[k] = permute_dim(source.owed(slot, s), 1, rows) * root;
   });
   add_moment(moments.second, x, x, true);
   if (!drift.empty()) add_moment(moments.drift, drift, x, false);
@@ -48,6 +54,13 @@ void add_moments(InputMoments& moments, const QuantizedWeights& weights, const M
 }
 
 }  // namespace
+
+int64_t experts_at_once(const ModelConfig& config) {
+  constexpr int64_t kBytes = int64_t{2} << 30;
+  const int64_t d = config.d_model, f = config.experts.d_ff;
+  const int64_t each = 4 * static_cast<int64_t>(sizeof(float)) * std::max(2 * d * d, f * f);
+  return std::clamp<int64_t>(kBytes / each, 1, std::max<int64_t>(config.experts.n_experts, 1));
+}
 
 LayerMoments sum_moments(const QuantizedWeights& weights, const MomentSource& source) {
   LayerMoments moments(slots(weights.config(), source.layer).size());
@@ -94,6 +107,7 @@ std::vector<std::vector<float>> column_shares(const QuantizedWeights& weights, s
     const DecoderLayer layer = weights.dense().layer(l);
     const auto taps = [&](int64_t s) {
       LayerTaps of_sequence;
+      of_sequence.every_expert = pass.every_expert;
       (void)decoder_layer_forward(config, layer, rope, states.get(s), 0, nullptr, &of_sequence);
       return of_sequence;
     };

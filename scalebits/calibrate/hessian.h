@@ -34,14 +34,19 @@ struct MomentSource {
   int64_t layer;
   std::span<const Slot> slots;
   int64_t n_sequences;
-  int64_t length;                                      ///< of the longest
-  std::function<LayerTaps(int64_t s)> taps;            ///< x of a sequence; from any thread of the pool
-  std::function<LayerTaps(int64_t s)> should_be = {};  ///< x', or empty
-  /// y of a sequence, [1, T, out_features] in the model's order, or empty
-  std::function<at::Tensor(int64_t s)> owed = {};
-  /// r of the tokens of a sequence for a matrix (index of the item), [T, 1]; empty = 1
-  std::function<at::Tensor(size_t item, int64_t s)> root_weight = {};
+  int64_t length;  ///< of the longest
+  /// x of a sequence, undefined for an expert that sees none of its tokens; from any thread of the pool
+  std::function<LayerTaps(int64_t s)> taps;
+  std::function<LayerTaps(int64_t s)> should_be = {};  ///< x' of the same tokens, or empty
+  /// y of the tokens of x, [n, out_features] in the model's order, or empty
+  std::function<at::Tensor(Slot slot, int64_t s)> owed = {};
+  /// r of the tokens of x, [n, 1]; empty = 1
+  std::function<at::Tensor(Slot slot, int64_t s)> root_weight = {};
 };
+
+/// Experts of a layer whose moments (of two texts, with their drift) are held together: as many as fit in 2 GiB, and
+/// one at least.
+int64_t experts_at_once(const ModelConfig& config);
 
 /// Does not depend on the number of threads.
 LayerMoments sum_moments(const QuantizedWeights& weights, const MomentSource& source);

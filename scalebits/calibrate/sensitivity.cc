@@ -12,6 +12,7 @@
 #include "scalebits/base/parallel.h"
 #include "scalebits/calibrate/activation_store.h"
 #include "scalebits/calibrate/contract.h"
+#include "scalebits/model/experts.h"
 #include "scalebits/model/gemm.h"
 
 namespace scalebits {
@@ -52,7 +53,7 @@ class Pass {
           const int64_t item = weights_.item_of(l, slot);
           if (item < 0) continue;
           for (const LayerTaps& sequence : taps) {
-            result[static_cast<size_t>(item)].push_back(sequence[slot].dy.square().mean(1));
+            result[static_cast<size_t>(item)].push_back(weights_in(sequence, l, slot));
           }
         }
       });
@@ -61,6 +62,15 @@ class Pass {
   }
 
  private:
+  /// Of one sequence, as TokenWeights.
+  [[nodiscard]] at::Tensor weights_in(const LayerTaps& taps, int64_t l, Slot slot) const {
+    const at::Tensor& dy = taps[slot].dy;
+    if (!is_experts(config_, l, slot) || taps.every_expert) return dy.square().mean(1);
+    at::Tensor weights = at::full({taps.chosen.size(0)}, -1.0);
+    if (dy.defined()) weights.index_copy_(0, tokens_of(taps.chosen, slot.expert()), dy.square().mean(1));
+    return weights;
+  }
+
   [[nodiscard]] int64_t n() const { return static_cast<int64_t>(sequences_.size()); }
 
   double forward() {
@@ -140,6 +150,7 @@ class Pass {
 
   void backward_sequence(int64_t l, const DecoderLayer& layer, int64_t s, LayerTaps& taps) {
     const auto k = static_cast<size_t>(s);
+    taps.every_expert = options_.every_expert;
     const at::Tensor x = inputs_.get(l * n() + s).detach().requires_grad_(true);
     const at::Tensor y = decoder_layer_forward(config_, layer, rope_, x, 0, nullptr, &taps);
     y.backward(dx_[k]);
@@ -163,6 +174,7 @@ class Pass {
       std::vector<float> one(static_cast<size_t>(tile.rows * tile.gradient->in_features));
       for (const LayerTaps& sequence : taps) {
         const LinearTap& tap = sequence[tile.gradient->slot];
+        if (!tap.dy.defined()) continue;  // an expert that none of the tokens goes to
         matmul_tn(tap.dy, tile.first, tile.rows, tap.x, one.data());
         tile.gradient->add(tile.first, one);
       }

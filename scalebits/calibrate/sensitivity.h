@@ -42,6 +42,8 @@ struct PassOptions {
   /// What the squared errors of err, err_up and err_down count by input channel, [item][in_features] in storage order
   /// (column_shares); nullptr = 1.
   const std::vector<std::vector<float>>* column_shares = nullptr;
+  /// Every token counts for every expert (LayerTaps::every_expert).
+  bool every_expert = false;
   /// Activations beyond this many bytes are kept in an unnamed file in spill_dir.
   int64_t activation_bytes = int64_t{1} << 28;
   std::filesystem::path spill_dir = std::filesystem::temp_directory_path();
@@ -64,7 +66,7 @@ PassResult gradient_pass(const QuantizedWeights& weights, std::span<const Sequen
                          std::span<const at::Tensor> reference, const PassOptions& options);
 
 /// [item][sequence] of [T]: the mean over a layer's outputs of the squared gradient of the sequence's summed loss at
-/// that output and token.
+/// that output and token. -1 where the layer is an expert's that the token does not go through.
 using TokenWeights = std::vector<std::vector<at::Tensor>>;
 
 /// One forward and one backward pass as gradient_pass, for the gradients at the layers' outputs alone.

@@ -38,6 +38,7 @@ void check_order(const FoldedOrder& order) {
     const std::string where = fmt::format("plan, order of layer {}", i);
     check_permutation(where, "mlp", layer.mlp);
     check_permutation(where, "kv_heads", layer.kv_heads);
+    for (const Permutation& perm : layer.experts) check_permutation(where, "experts", perm);
     for (const Permutation& perm : layer.value) check_permutation(where, "value", perm);
     for (const Permutation& perm : layer.query_heads) check_permutation(where, "query_heads", perm);
   }

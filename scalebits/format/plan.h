@@ -15,9 +15,10 @@ namespace scalebits {
 /// "Reordering").
 struct FoldedOrder {
   struct Layer {
-    Permutation mlp;                 ///< [d_ff] rows of gate and up, columns of down
-    std::vector<Permutation> value;  ///< per (old) KV head [head_dim]: rows of v, columns of o for its query heads
-    Permutation kv_heads;            ///< [n_kv_heads] order of KV groups
+    Permutation mlp;                   ///< [d_ff] rows of gate and up, columns of down
+    std::vector<Permutation> experts;  ///< the same of every expert, in a layer that has experts
+    std::vector<Permutation> value;    ///< per (old) KV head [head_dim]: rows of v, columns of o for its query heads
+    Permutation kv_heads;              ///< [n_kv_heads] order of KV groups
     std::vector<Permutation> query_heads;  ///< per (old) KV head [n_heads / n_kv_heads]: order of its query heads
     bool operator==(const Layer&) const = default;
   };

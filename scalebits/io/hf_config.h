@@ -28,6 +28,15 @@ struct RopeScaling {
 /// Of the gate of the MLP.
 enum class Activation { kSilu, kGeluTanh };
 
+/// Layers whose MLP is a router and many experts, of which each token goes to some.
+struct ExpertConfig {
+  int64_t n_experts = 0;           ///< 0 = every layer has one dense MLP
+  int64_t n_active = 0;            ///< experts of a token
+  int64_t d_ff = 0;                ///< of one expert
+  bool normalize = false;          ///< the weights of a token's experts are divided by their sum
+  std::vector<bool> dense_layers;  ///< [n_layers] those without experts, or empty: none
+};
+
 /// What the transformer needs to know. Every field comes from config.json or its documented default.
 struct ModelConfig {
   std::string architecture;  ///< e.g. "LlamaForCausalLM"
@@ -61,7 +70,8 @@ struct ModelConfig {
   double logit_cap = 0.0;      ///< the same for the logits
   int64_t window = 0;          ///< keys that a token of a windowed layer sees, itself included; 0 = no such layer
   std::vector<bool> windowed;  ///< [n_layers], or empty: no layer is
-  std::string stored_dtype;    ///< "bfloat16", "float16", "float32" or "" when the file does not say
+  ExpertConfig experts;
+  std::string stored_dtype;  ///< "bfloat16", "float16", "float32" or "" when the file does not say
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
   /// quantization_config.quant_method, or "" for a dense checkpoint.
@@ -75,6 +85,9 @@ struct ModelConfig {
   }
   [[nodiscard]] bool is_windowed(int64_t layer) const {
     return !windowed.empty() && windowed[static_cast<size_t>(layer)];
+  }
+  [[nodiscard]] bool has_experts(int64_t layer) const {
+    return experts.n_experts > 0 && (experts.dense_layers.empty() || !experts.dense_layers[static_cast<size_t>(layer)]);
   }
 };
 

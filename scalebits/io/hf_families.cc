@@ -155,6 +155,54 @@ void read_phi3(const ConfigSection& config, ModelConfig& model) {
   read_uniform_window(config, model);
 }
 
+/// Newer versions of transformers write num_local_experts for every model, older ones each model's own key.
+void read_expert_counts(const ConfigSection& config, ModelConfig& model, int64_t default_experts,
+                        int64_t default_active) {
+  const char* key = config.find("num_experts") != nullptr ? "num_experts" : "num_local_experts";
+  model.experts.n_experts = config.positive(key, kMaxExperts, default_experts);
+  model.experts.n_active = config.positive("num_experts_per_tok", kMaxExperts, default_active);
+  if (model.experts.n_active > model.experts.n_experts) {
+    config.wrong("num_experts_per_tok", fmt::format("at most {} ({})", model.experts.n_experts, key));
+  }
+}
+
+void read_mixtral(const ConfigSection& config, ModelConfig& model) {
+  read_window(config, model, 0);
+  read_uniform_window(config, model);
+  read_expert_counts(config, model, 8, 2);
+  model.experts.d_ff = model.d_ff;
+  model.experts.normalize = true;
+}
+
+/// transformers: a layer has experts where it is not in mlp_only_layers and its number, from 1, is a multiple of
+/// decoder_sparse_step.
+void read_dense_layers(const ConfigSection& config, ModelConfig& model) {
+  const int64_t step = config.positive("decoder_sparse_step", kMaxLayers, 1);
+  std::vector<bool>& dense = model.experts.dense_layers;
+  for (int64_t l = 0; l < model.n_layers; ++l) dense.push_back((l + 1) % step != 0);
+  if (const Json* only = config.list("mlp_only_layers", kMaxLayers)) {
+    for (const Json& layer : *only) {
+      if (!layer.is_number_unsigned() || layer.get<uint64_t>() >= dense.size()) {
+        config.wrong("mlp_only_layers", fmt::format("layers from 0 to {}", model.n_layers - 1));
+      }
+      dense[layer.get<size_t>()] = true;
+    }
+  }
+  if (std::find(dense.begin(), dense.end(), false) == dense.end()) model.experts = {};
+}
+
+void read_qwen3_moe(const ConfigSection& config, ModelConfig& model) {
+  read_attention_bias(config, model);
+  model.qk_norm = true;
+  // Unlike in Qwen3, use_sliding_window is for all layers.
+  if (config.boolean("use_sliding_window", false)) read_window(config, model, 4096);
+  read_uniform_window(config, model);
+  read_expert_counts(config, model, 128, 8);
+  model.experts.d_ff = config.positive("moe_intermediate_size", kMaxFeedForward, 768);
+  model.experts.normalize = config.boolean("norm_topk_prob", false);
+  read_dense_layers(config, model);
+}
+
 constexpr std::array kFamilies = {
     Family{.architecture = "LlamaForCausalLM", .model_type = "llama", .default_context = 2048, .read = read_llama},
     Family{
@@ -165,6 +213,16 @@ constexpr std::array kFamilies = {
            .default_context = 32768,
            .read = read_qwen3,
            .default_head_dim = 128},
+    Family{.architecture = "MixtralForCausalLM",
+           .model_type = "mixtral",
+           .default_context = 131072,
+           .read = read_mixtral,
+           .default_eps = 1e-5,
+           .default_theta = 1e6},
+    Family{.architecture = "Qwen3MoeForCausalLM",
+           .model_type = "qwen3_moe",
+           .default_context = 32768,
+           .read = read_qwen3_moe},
     Family{.architecture = "Gemma2ForCausalLM",
            .model_type = "gemma2",
            .default_context = 8192,

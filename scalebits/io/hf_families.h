@@ -18,6 +18,7 @@ inline constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
 inline constexpr int64_t kMaxHeads = int64_t{1} << 16;
 inline constexpr int64_t kMaxHeadDim = int64_t{1} << 16;
 inline constexpr int64_t kMaxContext = int64_t{1} << 31;
+inline constexpr int64_t kMaxExperts = int64_t{1} << 14;
 
 /// One architecture. The defaults are those of transformers.
 struct Family {

@@ -68,6 +68,7 @@ Json order_to_json(const FoldedOrder& order) {
   Json layers = Json::array();
   for (const FoldedOrder::Layer& l : order.layers) {
     layers.push_back({{"mlp", l.mlp}, {"value", l.value}, {"kv_heads", l.kv_heads}, {"query_heads", l.query_heads}});
+    if (!l.experts.empty()) layers.back()["experts"] = l.experts;
   }
   return {{"residual", order.residual}, {"layers", layers}};
 }
@@ -76,8 +77,11 @@ FoldedOrder order_from_json(const Json& json) {
   FoldedOrder order;
   order.residual = json.at("residual").get<Permutation>();
   for (const Json& l : json.at("layers")) {
-    order.layers.push_back({l.at("mlp").get<Permutation>(), l.at("value").get<std::vector<Permutation>>(),
-                            l.at("kv_heads").get<Permutation>(), l.at("query_heads").get<std::vector<Permutation>>()});
+    order.layers.push_back({.mlp = l.at("mlp").get<Permutation>(),
+                            .experts = l.value("experts", std::vector<Permutation>()),
+                            .value = l.at("value").get<std::vector<Permutation>>(),
+                            .kv_heads = l.at("kv_heads").get<Permutation>(),
+                            .query_heads = l.at("query_heads").get<std::vector<Permutation>>()});
   }
   return order;
 }

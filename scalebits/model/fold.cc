@@ -39,6 +39,12 @@ Permutation query_channels(const ModelConfig& c, const FoldedOrder::Layer& l, bo
   return channels;
 }
 
+/// Inner channels of a dense MLP or of an expert.
+Permutation mlp_channels(const ModelConfig& c, const FoldedOrder::Layer& l, int64_t layer, Slot slot) {
+  if (!c.has_experts(layer)) return l.mlp;
+  return l.experts.empty() ? Permutation{} : l.experts[static_cast<size_t>(slot.expert())];
+}
+
 void check_part(const Permutation& perm, int64_t n, const char* part, int64_t layer) {
   if (!perm.empty() && !is_permutation_of(perm, n)) {
     fail<FormatError>("plan",
@@ -64,9 +70,9 @@ RowColOrder folded_order(const ModelConfig& c, const FoldedOrder& order, int64_t
       return {order.residual, value ? query_channels(c, l, true) : Permutation{}};
     case Proj::kGate:
     case Proj::kUp:
-      return {l.mlp, order.residual};
+      return {mlp_channels(c, l, layer, slot), order.residual};
     case Proj::kDown:
-      return {order.residual, l.mlp};
+      return {order.residual, mlp_channels(c, l, layer, slot)};
   }
   check_failed(__FILE__, __LINE__, "known projection");
 }
@@ -79,7 +85,16 @@ void check_folded_order(const ModelConfig& c, const FoldedOrder& order) {
   for (size_t i = 0; i < order.layers.size(); ++i) {
     const FoldedOrder::Layer& l = order.layers[i];
     const auto index = static_cast<int64_t>(i);
+    if (c.has_experts(index) ? !l.mlp.empty() : !l.experts.empty()) {
+      fail<FormatError>("plan", "orders of layer {}: got one of {}, expected none: this layer's MLP is {}", i,
+                        l.mlp.empty() ? "experts" : "a dense MLP", l.mlp.empty() ? "dense" : "a mixture of experts");
+    }
     check_part(l.mlp, c.d_ff, "mlp", index);
+    if (!l.experts.empty() && static_cast<int64_t>(l.experts.size()) != c.experts.n_experts) {
+      fail<FormatError>("plan", "orders of layer {}: got {} experts, expected {}", i, l.experts.size(),
+                        c.experts.n_experts);
+    }
+    for (const Permutation& perm : l.experts) check_part(perm, c.experts.d_ff, "expert", index);
     check_part(l.kv_heads, c.n_kv_heads, "KV head", index);
     for (const auto* list : {&l.value, &l.query_heads}) {
       if (!list->empty() && static_cast<int64_t>(list->size()) != c.n_kv_heads) {

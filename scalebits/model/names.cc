@@ -7,10 +7,34 @@
 
 namespace scalebits {
 
-std::string linear_name(const ModelConfig& /*config*/, int64_t layer, Slot slot) {
+namespace {
+
+/// Mixtral's own words; all later models with experts have those of Qwen.
+bool is_mixtral(const ModelConfig& config) { return config.model_type == "mixtral"; }
+
+const char* mixtral_name(Proj p) { return p == Proj::kGate ? "w1" : p == Proj::kUp ? "w3" : "w2"; }
+
+}  // namespace
+
+std::string linear_name(const ModelConfig& config, int64_t layer, Slot slot) {
   const Proj p = slot.proj();
   const bool in_mlp = p == Proj::kGate || p == Proj::kUp || p == Proj::kDown;
-  return fmt::format("model.layers.{}.{}.{}", layer, in_mlp ? "mlp" : "self_attn", proj_name(p));
+  if (!in_mlp || !config.has_experts(layer)) {
+    return fmt::format("model.layers.{}.{}.{}", layer, in_mlp ? "mlp" : "self_attn", proj_name(p));
+  }
+  if (is_mixtral(config)) {
+    return fmt::format("model.layers.{}.block_sparse_moe.experts.{}.{}", layer, slot.expert(), mixtral_name(p));
+  }
+  return fmt::format("model.layers.{}.mlp.experts.{}.{}", layer, slot.expert(), proj_name(p));
+}
+
+std::string slot_name(const ModelConfig& config, int64_t layer, Slot slot) {
+  return is_experts(config, layer, slot) ? fmt::format("experts.{}.{}", slot.expert(), proj_name(slot.proj()))
+                                         : proj_name(slot.proj());
+}
+
+std::string router_name(const ModelConfig& config, int64_t layer) {
+  return fmt::format("model.layers.{}.{}.gate.weight", layer, is_mixtral(config) ? "block_sparse_moe" : "mlp");
 }
 
 std::vector<RowSplit> fused_tensors(const ModelConfig& c) {
@@ -48,7 +72,8 @@ std::vector<std::string> NormNames::heads() const {
   return q.empty() ? std::vector<std::string>{} : std::vector<std::string>{q, k};
 }
 
-LinearShape linear_shape(const ModelConfig& c, int64_t /*layer*/, Slot slot) {
+LinearShape linear_shape(const ModelConfig& c, int64_t layer, Slot slot) {
+  const int64_t d_ff = c.has_experts(layer) ? c.experts.d_ff : c.d_ff;
   switch (slot.proj()) {
     case Proj::kQ:
       return {c.n_heads * c.head_dim, c.d_model, c.qkv_bias};
@@ -59,9 +84,9 @@ LinearShape linear_shape(const ModelConfig& c, int64_t /*layer*/, Slot slot) {
       return {c.d_model, c.n_heads * c.head_dim, c.o_bias};
     case Proj::kGate:
     case Proj::kUp:
-      return {c.d_ff, c.d_model, c.mlp_bias};
+      return {d_ff, c.d_model, c.mlp_bias};
     case Proj::kDown:
-      return {c.d_model, c.d_ff, c.mlp_bias};
+      return {c.d_model, d_ff, c.mlp_bias};
   }
   check_failed(__FILE__, __LINE__, "known projection");
 }

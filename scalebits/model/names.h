@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Hugging Face tensor names of the Llama family.
+/// Hugging Face tensor names.
 #pragma once
 
 #include <string>
@@ -15,6 +15,10 @@ std::string linear_name(const ModelConfig& config, int64_t layer, Slot slot);
 /// The tensors of a dense checkpoint that hold several linear layers, and what they are taken apart into. A packed one
 /// has the parts.
 std::vector<RowSplit> fused_tensors(const ModelConfig& config);
+
+/// What it is called within its layer: "q_proj", or of an expert "experts.3.up_proj".
+std::string slot_name(const ModelConfig& config, int64_t layer, Slot slot);
+std::string router_name(const ModelConfig& config, int64_t layer);  ///< of a layer with experts
 
 /// Tensor names of a decoder layer's norms; empty where the config asks for none.
 struct NormNames {

@@ -25,8 +25,12 @@ const char* proj_name(Proj p) {
   check_failed(__FILE__, __LINE__, "known projection");
 }
 
-std::vector<Slot> slots(const ModelConfig& /*config*/, int64_t /*layer*/) {
-  return {kProjections.begin(), kProjections.end()};
+std::vector<Slot> slots(const ModelConfig& config, int64_t layer) {
+  std::vector<Slot> all = {Proj::kQ, Proj::kK, Proj::kV, Proj::kO};
+  for (int64_t e = 0; e < n_experts(config, layer); ++e) {
+    for (const Proj p : {Proj::kGate, Proj::kUp, Proj::kDown}) all.emplace_back(p, e);
+  }
+  return all;
 }
 
 std::vector<Slot> same_input(Slot slot) {

@@ -35,8 +35,18 @@ class Slot {
   int64_t expert_;
 };
 
+/// Of a layer; 1 where its MLP is dense.
+inline int64_t n_experts(const ModelConfig& config, int64_t layer) {
+  return config.has_experts(layer) ? config.experts.n_experts : 1;
+}
+
 /// All of a layer, in order of their index.
 std::vector<Slot> slots(const ModelConfig& config, int64_t layer);
+
+/// Whether the slot is an expert's, which sees some of the tokens.
+inline bool is_experts(const ModelConfig& config, int64_t layer, Slot slot) {
+  return config.has_experts(layer) && slot.proj() >= Proj::kGate;
+}
 
 /// Those of the layer that multiply the same activations as `slot`, itself included, in order: q k v, or gate up. An
 /// engine may compute them as one product if their columns are in one order (`--tie fused`).

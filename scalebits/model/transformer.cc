@@ -2,6 +2,7 @@
 #include "scalebits/model/transformer.h"
 
 #include "scalebits/base/errors.h"
+#include "scalebits/model/experts.h"
 
 namespace scalebits {
 namespace {
@@ -39,9 +40,8 @@ at::Tensor attention(const ModelConfig& config, const DecoderLayer& layer, const
 }
 
 at::Tensor mlp(const ModelConfig& config, const DecoderLayer& layer, const at::Tensor& x, LayerTaps* taps) {
-  const at::Tensor gate = layer[Proj::kGate].forward(x, tap_of(taps, Proj::kGate));
-  const at::Tensor up = layer[Proj::kUp].forward(x, tap_of(taps, Proj::kUp));
-  return layer[Proj::kDown].forward(activated(config, gate) * up, tap_of(taps, Proj::kDown));
+  if (layer.router) return mixture(config, layer, x, taps);
+  return layer[Proj::kDown].forward(mlp_hidden(config, layer, 0, x, taps), tap_of(taps, Proj::kDown));
 }
 
 /// What is added to the residual stream.

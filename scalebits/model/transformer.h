@@ -20,12 +20,19 @@ struct DecoderLayer {
   at::Tensor q_norm, k_norm;                          ///< [head_dim] f32, of every head; undefined = none
   bool windowed = false;                              ///< ModelConfig::is_windowed
   std::vector<std::shared_ptr<const Linear>> linear;  ///< by Slot::index
+  std::shared_ptr<const Linear> router;               ///< [n_experts, d_model] f32; nullptr where the MLP is dense
   [[nodiscard]] const Linear& operator[](Slot slot) const { return *linear[slot.index()]; }
 };
 
-/// One tap per linear layer, for one sequence. The layer that fills them makes them.
+/// One tap per linear layer, for one sequence. The layer that fills them makes them. An expert's hold the tokens that
+/// it computed, in order; they are undefined where it computed none.
 class LayerTaps {
  public:
+  /// Every token goes through every expert, and counts for it as if its output were added with the router's
+  /// probability. What the layer gives, and the gradients of all but its experts, stay the same.
+  bool every_expert = false;
+  at::Tensor chosen;  ///< out, of a layer with experts: those of every token, [T, n_active] int64
+
   /// Makes `n` taps where there are none yet. Linear layers keep their addresses until the backward pass.
   void reserve(size_t n) { taps_.resize(n); }
   [[nodiscard]] LinearTap& operator[](Slot slot) { return taps_[slot.index()]; }

@@ -22,6 +22,27 @@ const FoldedOrder& checked(const ModelConfig& config, const FoldedOrder& order) 
   return order;
 }
 
+/// That experts are stored one by one, and are as many as the config says.
+void check_experts(const Checkpoint& checkpoint, const ModelConfig& config) {
+  for (int64_t l = 0; l < config.n_layers; ++l) {
+    if (!config.has_experts(l)) continue;
+    const std::string router = router_name(config, l);
+    const std::string block = router.substr(0, router.size() - std::string_view("gate.weight").size());
+    for (const char* fused : {"experts.gate_up_proj", "experts.down_proj"}) {
+      if (!checkpoint.contains(block + fused)) continue;
+      fail<Unsupported>(checkpoint.dir().string(),
+                        "tensor {}{}: got all experts in one tensor, expected one for each, such as {}.weight. "
+                        "transformers writes these with save_pretrained.",
+                        block, fused, linear_name(config, l, {Proj::kGate, 0}));
+    }
+    const std::string more = linear_name(config, l, {Proj::kGate, config.experts.n_experts});
+    if (!checkpoint.contains(more + ".weight")) continue;
+    fail<FormatError>(checkpoint.dir().string(),
+                      "tensor {}.weight: got it, expected {} experts in each layer, as config.json says.", more,
+                      config.experts.n_experts);
+  }
+}
+
 }  // namespace
 
 ModelWeights::ModelWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelConfig config, at::ScalarType dtype,
@@ -32,6 +53,7 @@ ModelWeights::ModelWeights(std::shared_ptr<const Checkpoint> checkpoint, ModelCo
       residual_(std::move(residual)),
       residual_inverse_(inverse(residual_)) {
   init_torch();
+  check_experts(*checkpoint_, config_);
   final_norm_ = load_norm(kFinalNormName);
 }
 
@@ -84,6 +106,10 @@ DecoderLayer ModelWeights::layer(int64_t index) const {
   layer.k_norm = load_head_norm(norms.k);
   layer.windowed = config_.is_windowed(index);
   for (const Slot slot : slots(config_, index)) layer.linear.push_back(linear(index, slot));
+  if (config_.has_experts(index)) {
+    const at::Tensor router = load(router_name(config_, index), {config_.experts.n_experts, config_.d_model});
+    layer.router = std::make_shared<DenseLinear>(permute_dim(router, 1, residual_).contiguous());
+  }
   if (keep) kept_[static_cast<size_t>(index)] = layer;
   return layer;
 }

@@ -2,7 +2,6 @@
 #include "scalebits/pack/compensate.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <utility>
 
@@ -12,8 +11,11 @@
 #include "scalebits/base/parallel.h"
 #include "scalebits/calibrate/activation_store.h"
 #include "scalebits/calibrate/hessian.h"
+#include "scalebits/kernels/products.h"
+#include "scalebits/model/experts.h"
 #include "scalebits/model/gemm.h"
 #include "scalebits/pack/gptq.h"
+#include "scalebits/quantize/pack_linear.h"
 
 namespace scalebits {
 namespace {
@@ -21,14 +23,35 @@ namespace {
 /// Matrices whose inputs are known once those of the stages before are rounded.
 struct Stage {
   std::vector<Slot> slots;
-  bool attention;  ///< they are of the layer's first half
-  bool ends_half;  ///< no later stage is of the same half: their output is added to the residual stream
+  bool attention;        ///< they are of the layer's first half
+  bool adds;             ///< their output is added to the residual stream
+  bool ends_half;        ///< no later stage is of the same half
+  bool experts = false;  ///< they are experts'
 };
-const std::array<Stage, 4>& stages() {
-  static const std::array<Stage, 4> all = {{{{Proj::kQ, Proj::kK, Proj::kV}, true, false},
-                                            {{Proj::kO}, true, true},
-                                            {{Proj::kGate, Proj::kUp}, false, false},
-                                            {{Proj::kDown}, false, true}}};
+
+std::vector<Stage> stages(const ModelConfig& config, int64_t layer) {
+  std::vector<Stage> all = {{{Proj::kQ, Proj::kK, Proj::kV}, true, false, false}, {{Proj::kO}, true, true, true}};
+  if (!config.has_experts(layer)) {
+    all.push_back({{Proj::kGate, Proj::kUp}, false, false, false});
+    all.push_back({{Proj::kDown}, false, true, true});
+    return all;
+  }
+  // All gates and ups before the first down, some experts at a time: which does not matter to the result.
+  const int64_t at_once = experts_at_once(config), n = config.experts.n_experts;
+  for (const bool down : {false, true}) {
+    for (int64_t first = 0; first < n; first += at_once) {
+      Stage stage{{}, false, down, down && first + at_once >= n, true};
+      for (int64_t e = first; e < std::min(n, first + at_once); ++e) {
+        if (down) {
+          stage.slots.emplace_back(Proj::kDown, e);
+        } else {
+          stage.slots.emplace_back(Proj::kGate, e);
+          stage.slots.emplace_back(Proj::kUp, e);
+        }
+      }
+      all.push_back(std::move(stage));
+    }
+  }
   return all;
 }
 
@@ -44,6 +67,7 @@ class Compensation {
         plan_(plan),
         calib_(calib),
         roots_(roots),
+        every_expert_(pass.every_expert),
         log_(log),
         length_(std::max(longest(calib.gradient), longest(calib.heldout))),
         rope_(config_, length_),
@@ -79,16 +103,19 @@ class Compensation {
   void round_layer(int64_t l, CompensatedModel& model) {
     const DecoderLayer exact = weights_.dense().layer(l);
     DecoderLayer rounded = exact;  // matrix by matrix
-    for (const Stage& stage : stages()) {
+    for (const Stage& stage : stages(config_, l)) {
       throw_if_stopped();
+      if (stage.experts && stage.slots.front() == Slot(Proj::kGate, 0)) route_tokens(l, rounded);
       LayerMoments moments = moments_of(l, stage, exact, rounded, 0, n_gradient());
       const LayerMoments unseen = moments_of(l, stage, exact, rounded, n_gradient(), n_all() - n_gradient());
       for (const Slot slot : stage.slots) {
         const int64_t item = weights_.item_of(l, slot);
         if (item < 0) continue;
-        rounded.linear[slot.index()] = std::make_shared<DenseLinear>(
-            round_matrix(static_cast<size_t>(item), std::move(moments[slot]), unseen[slot], model),
-            weights_.dense().bias(l, slot));
+        const at::Tensor matrix =
+            stage.experts && !sees_tokens_[static_cast<size_t>(slot.expert())]
+                ? round_plainly(static_cast<size_t>(item), model)
+                : round_matrix(static_cast<size_t>(item), std::move(moments[slot]), unseen[slot], model);
+        rounded.linear[slot.index()] = std::make_shared<DenseLinear>(matrix, weights_.dense().bias(l, slot));
       }
       if (!stage.ends_half) continue;
       parallel_for(n_all(), [&](int64_t s) {
@@ -105,13 +132,68 @@ class Compensation {
                            : mlp_half(config_, layer, x, taps);
   }
 
+  /// Finds the experts of every token, as the rounded model chooses them, and those that none of the text goes to.
+  void route_tokens(int64_t l, const DecoderLayer& rounded) {
+    routing_.assign(static_cast<size_t>(n_all()), {});
+    parallel_for(n_all(), [&](int64_t s) {
+      const at::NoGradGuard no_grad;
+      const at::Tensor input = rms_norm(states_.get(s), rounded.mlp_norm, config_.norm_eps).squeeze(0);
+      routing_[static_cast<size_t>(s)] = route(config_.experts, rounded, input);
+    });
+    std::string blind;
+    sees_tokens_.assign(static_cast<size_t>(config_.experts.n_experts), true);
+    for (int64_t e = 0; e < config_.experts.n_experts && !every_expert_; ++e) {
+      const auto goes = [&](const Routing& r) { return (r.chosen == e).any().item<bool>(); };
+      if (std::any_of(routing_.begin(), routing_.begin() + n_gradient(), goes)) continue;
+      sees_tokens_[static_cast<size_t>(e)] = false;
+      blind += fmt::format("{}{}", blind.empty() ? "" : ", ", e);
+    }
+    if (blind.empty()) return;
+    log_.warn(
+        "layer {}: no token of the calibration text goes to expert {}: rounded without error compensation. More text "
+        "or --all-experts would help",
+        l, blind);
+  }
+
+  /// Tokens of a sequence that count for an expert.
+  [[nodiscard]] at::Tensor tokens(int64_t s, int64_t expert) const {
+    const at::Tensor& chosen = routing_[static_cast<size_t>(s)].chosen;
+    return every_expert_ ? at::arange(chosen.size(0)) : tokens_of(chosen, expert);
+  }
+
+  /// What the experts of a stage get. Both models take the rounded one's choice of experts.
+  [[nodiscard]] LayerTaps expert_taps(const Stage& stage, const DecoderLayer& layer, const at::Tensor& x,
+                                      int64_t s) const {
+    LayerTaps taps;
+    taps.reserve(layer.linear.size());
+    const at::Tensor input = rms_norm(x, layer.mlp_norm, config_.norm_eps).squeeze(0);
+    for (const Slot slot : stage.slots) {
+      const at::Tensor mine = tokens(s, slot.expert());
+      if (mine.numel() == 0) continue;
+      const at::Tensor of_expert = input.index_select(0, mine);
+      taps[slot].x = stage.adds ? mlp_hidden(config_, layer, slot.expert(), of_expert, nullptr) : of_expert;
+    }
+    return taps;
+  }
+
+  /// As owed(), of the tokens that count for an expert. Outputs are added times their weights, so that each of a
+  /// token's experts may give all that is lacking.
+  [[nodiscard]] at::Tensor owed_by_expert(Slot slot, int64_t s) const {
+    const at::Tensor lack = (exact_states_.get(s) - states_.get(s)).squeeze(0);
+    const Routing& routing = routing_[static_cast<size_t>(s)];
+    const at::Tensor goes = (routing.chosen == slot.expert()).any(1, /*keepdim=*/true);
+    const at::Tensor each = lack / routing.weights.sum(1, /*keepdim=*/true) * goes;
+    return each.index_select(0, tokens(s, slot.expert()));
+  }
+
   /// Of `n` sequences from `first` on.
   [[nodiscard]] LayerMoments moments_of(int64_t l, const Stage& stage, const DecoderLayer& exact,
                                         const DecoderLayer& rounded, int64_t first, int64_t n) const {
-    const auto tapped = [&](const DecoderLayer& layer, const at::Tensor& x) {
+    const auto tapped = [&](const DecoderLayer& layer, const at::Tensor& x, int64_t s) {
+      if (stage.experts) return expert_taps(stage, layer, x, s);
       LayerTaps taps;
       taps.reserve(layer.linear.size());
-      if (stage.ends_half) {
+      if (stage.adds) {
         (void)half(stage, layer, x, &taps);
         return taps;
       }
@@ -125,12 +207,18 @@ class Compensation {
                         .slots = stage.slots,
                         .n_sequences = n,
                         .length = length_,
-                        .taps = [&](int64_t s) { return tapped(rounded, states_.get(first + s)); },
-                        .should_be = [&](int64_t s) { return tapped(exact, exact_states_.get(first + s)); },
-                        .root_weight = [&](size_t item, int64_t s) -> at::Tensor {
-                          return roots_[item][static_cast<size_t>(first + s)];
+                        .taps = [&](int64_t s) { return tapped(rounded, states_.get(first + s), first + s); },
+                        .should_be = [&](int64_t s) { return tapped(exact, exact_states_.get(first + s), first + s); },
+                        .root_weight = [&](Slot slot, int64_t s) -> at::Tensor {
+                          const auto item = static_cast<size_t>(weights_.item_of(l, slot));
+                          const at::Tensor& roots = roots_[item][static_cast<size_t>(first + s)];
+                          return stage.experts ? roots.index_select(0, tokens(first + s, slot.expert())) : roots;
                         }};
-    if (stage.ends_half) source.owed = [&](int64_t s) { return owed(stage, exact, first + s); };
+    if (stage.adds) {
+      source.owed = [&](Slot slot, int64_t s) {
+        return stage.experts ? owed_by_expert(slot, first + s) : owed(stage, exact, first + s).squeeze(0);
+      };
+    }
     return sum_moments(weights_, source);
   }
 
@@ -151,6 +239,19 @@ class Compensation {
     const at::Tensor size = (y.square().mean(-1, /*keepdim=*/true) + config_.norm_eps).sqrt();
     const at::Tensor squares = weight.square();
     return lacking * size * (weight / (squares + (mode ? std::atof(mode) : kRidge) * squares.mean()));
+  }
+
+  /// Each group for itself, with nothing to compensate.
+  at::Tensor round_plainly(size_t item, CompensatedModel& model) {
+    const LinearPlan& linear = plan_.linears[item];
+    const at::Tensor weight = weights_.stored_weight(item).contiguous();
+    at::Tensor decoded = at::empty_like(weight);
+    model.matrices[item] =
+        pack_linear(linear, {weight.data_ptr<float>(), static_cast<size_t>(weight.numel())}, weights_.quantizer());
+    const PackedView view = model.matrices[item].view();
+    decode_packed(view, check_packed(view, linear.name.c_str()),
+                  {decoded.data_ptr<float>(), static_cast<size_t>(decoded.numel())});
+    return undo_order(decoded, linear.order());
   }
 
   /// @param unseen of the held-out tokens
@@ -210,10 +311,13 @@ class Compensation {
   const Plan& plan_;
   const CalibSet& calib_;
   const TokenWeights& roots_;
+  bool every_expert_;
   Log& log_;
   int64_t length_;
   RopeTable rope_;
   ActivationStore states_, exact_states_;  ///< of the rounded and of the full-precision model
+  std::vector<Routing> routing_;           ///< of the layer at hand, by sequence
+  std::vector<bool> sees_tokens_;          ///< by expert
 };
 
 }  // namespace

@@ -41,6 +41,7 @@ std::map<std::string, Place> places(const ModelConfig& config) {
       {kEmbedName, {-1, {}, 1}}, {kHeadName, {-1, {}, 1}}, {kFinalNormName, {-1, {}, 0}}};
   for (int64_t l = 0; l < config.n_layers; ++l) {
     for (const std::string& norm : norm_names(config, l).residual()) map[norm] = {l, {}, 0};
+    if (config.has_experts(l)) map[router_name(config, l)] = {l, {}, 1};
     for (const Slot slot : slots(config, l)) {
       map[linear_name(config, l, slot) + ".weight"] = {l, slot, -1};
       map[linear_name(config, l, slot) + ".bias"] = {l, slot, -1};

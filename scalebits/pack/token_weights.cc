@@ -23,9 +23,12 @@ TokenWeights root_token_weights(const QuantizedWeights& weights, std::span<const
     ++pass.seed;
   }
   for (std::vector<at::Tensor>& of_item : roots) {
-    const at::Tensor mean = at::cat(of_item).mean();
+    // Tokens that do not go through an expert at full precision may do so once it is rounded: they count as the mean.
+    const at::Tensor all = at::cat(of_item), seen = all.masked_select(all >= 0);
+    const at::Tensor mean = seen.numel() > 0 ? seen.mean() : at::zeros({});
     for (at::Tensor& s : of_item) {
-      s = mean.item<float>() > 0 ? (s / mean).sqrt().unsqueeze(1) : at::ones({s.size(0), 1});
+      s = mean.item<float>() > 0 ? at::where(s >= 0, (s / mean).sqrt(), at::ones_like(s)).unsqueeze(1)
+                                 : at::ones({s.size(0), 1});
     }
   }
   return roots;

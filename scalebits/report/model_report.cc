@@ -37,6 +37,7 @@ MatrixReport report_linear(const ModelWeights& weights, const PackedWeights* pac
                                  {.name = linear_name(weights.config(), layer, slot),
                                   .layer = layer,
                                   .slot = slot,
+                                  .of_expert = is_experts(weights.config(), layer, slot),
                                   .out_features = shape.out_features,
                                   .in_features = shape.in_features},
                                  [&] { return packed->view(layer, slot); });
@@ -135,6 +136,14 @@ MatrixTotal ModelReport::total(Proj p) const {
   return sum_if(matrices, [&](const MatrixReport& m) { return m.slot.proj() == p; });
 }
 
+std::map<int64_t, MatrixTotal> ModelReport::experts(int64_t layer) const {
+  std::map<int64_t, MatrixTotal> totals;
+  for (const MatrixReport& m : matrices) {
+    if (m.layer == layer && m.of_expert) totals[m.slot.expert()].add(m);
+  }
+  return totals;
+}
+
 ModelReport report_model(const ModelWeights& weights) {
   const auto* packed = dynamic_cast<const PackedWeights*>(&weights);
   const Checkpoint& checkpoint = weights.checkpoint();
@@ -168,6 +177,9 @@ Json to_json(const ModelReport& report, const ModelConfig& config) {
                {"n_layers", config.n_layers},
                {"d_model", config.d_model},
                {"d_ff", config.d_ff},
+               {"n_experts", config.experts.n_experts},
+               {"n_active_experts", config.experts.n_active},
+               {"d_ff_of_expert", config.experts.d_ff},
                {"n_heads", config.n_heads},
                {"n_kv_heads", config.n_kv_heads},
                {"head_dim", config.head_dim},
@@ -187,7 +199,7 @@ Json to_json(const ModelReport& report, const ModelConfig& config) {
     Json entry = {{"layer", layer}};
     entry.update(total_json(report.total(layer)));
     for (const MatrixReport& m : report.matrices) {
-      if (m.layer == layer) entry["matrices"][proj_name(m.slot.proj())] = matrix_json(m);
+      if (m.layer == layer) entry["matrices"][slot_name(config, layer, m.slot)] = matrix_json(m);
     }
     json["layers"].push_back(std::move(entry));
   }

@@ -19,6 +19,7 @@ struct MatrixReport {
   std::string name;  ///< Hugging Face name without `.weight`
   int64_t layer = 0;
   Slot slot = Proj::kQ;
+  bool of_expert = false;
   int64_t out_features = 0, in_features = 0;
   BitsHistogram weights{};
   int64_t code_bytes = 0, scale_bytes = 0, zero_bytes = 0, map_bytes = 0, dense_bytes = 0;
@@ -50,6 +51,7 @@ struct ModelReport {
   [[nodiscard]] MatrixTotal total() const;
   [[nodiscard]] MatrixTotal total(int64_t layer) const;
   [[nodiscard]] MatrixTotal total(Proj p) const;
+  [[nodiscard]] std::map<int64_t, MatrixTotal> experts(int64_t layer) const;  ///< none where the MLP is dense
 };
 
 /// @throws FormatError where a matrix does not fit the config

@@ -21,13 +21,20 @@ int64_t weight_bytes(const Linear& linear) {
   return static_cast<int64_t>(dynamic_cast<const DenseLinear&>(linear).weight().nbytes());
 }
 
-int64_t bytes_per_token(const ModelWeights& weights) {
-  int64_t bytes = weight_bytes(*weights.head_linear());
-  for (int64_t l = 0; l < weights.config().n_layers; ++l) {
+/// Traffic and memory. Experts may differ in size: a token reads the mean of n_active of them.
+void count_bytes(const ModelWeights& weights, ModelSpeed& speed) {
+  const ModelConfig& config = weights.config();
+  speed.bytes_per_token = speed.weight_bytes = weight_bytes(*weights.head_linear());
+  for (int64_t l = 0; l < config.n_layers; ++l) {
     const DecoderLayer layer = weights.layer(l);
-    for (const auto& linear : layer.linear) bytes += weight_bytes(*linear);
+    int64_t of_all = layer.router ? weight_bytes(*layer.router) : 0, of_experts = 0;
+    for (const Slot slot : slots(config, l)) {
+      (is_experts(config, l, slot) ? of_experts : of_all) += weight_bytes(layer[slot]);
+    }
+    speed.weight_bytes += of_all + of_experts;
+    speed.bytes_per_token += of_all;
+    if (of_experts > 0) speed.bytes_per_token += of_experts * config.experts.n_active / config.experts.n_experts;
   }
-  return bytes;
 }
 
 std::vector<TokenId> random_ids(int64_t n, int64_t vocab_size) {
@@ -77,7 +84,7 @@ ModelSpeed measure_model(ModelWeights& weights, const ModelSpeedOptions& options
   const std::vector<TokenId> ids = random_ids(most, weights.config().vocab_size);
   session.push(std::span(ids).first(1));
   speed.first_token_seconds = seconds_since(start);
-  speed.bytes_per_token = bytes_per_token(weights);
+  count_bytes(weights, speed);
   const auto first_ids = [&](int64_t n) { return std::vector<TokenId>(ids.begin(), ids.begin() + n); };
   for (const int64_t n : options.pp) {
     speed.pp.push_back(measure(session, first_ids(n), static_cast<size_t>(n), options.repetitions, log));

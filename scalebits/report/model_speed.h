@@ -25,7 +25,8 @@ struct ModelSpeedOptions {
 
 struct ModelSpeed {
   std::vector<TokenSpeed> pp, tg;
-  int64_t bytes_per_token = 0;     ///< of weights that a token's linear layers and head read
+  int64_t bytes_per_token = 0;     ///< of weights that a token's linear layers and head read: of its experts alone
+  int64_t weight_bytes = 0;        ///< of all of these: what must be in memory
   double first_token_seconds = 0;  ///< from opening the session until the logits of one token are there
 };
 

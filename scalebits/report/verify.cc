@@ -98,6 +98,7 @@ class Verifier {
       const NormNames norms = norm_names(c, layer);
       for (const std::string& name : norms.residual()) expect(name, {c.d_model});
       for (const std::string& name : norms.heads()) expect(name, {c.head_dim});
+      if (c.has_experts(layer)) expect(router_name(c, layer), {c.experts.n_experts, c.d_model});
       for (const Slot slot : slots(c, layer)) expect_linear(layer, slot);
     }
     expect(kFinalNormName, {c.d_model});

@@ -39,7 +39,7 @@ void cap(std::span<float> x, float cap) {
 }  // namespace
 
 DecodeSession::DecodeSession(ModelWeights& weights, int64_t capacity, const DecodeOptions& options)
-    : weights_(weights), config_(weights.config()), options_(options), capacity_(capacity) {
+    : weights_(weights), config_(weights.config()), options_(options), capacity_(capacity), mixture_(config_) {
   if (capacity > config_.max_context) {
     fail<InvalidArgument>("context", "got {} tokens, expected at most {} (max_position_embeddings of the model).",
                           capacity, config_.max_context);
@@ -87,8 +87,13 @@ void DecodeSession::run_layer(size_t index, int64_t n) {
   multiply(std::array{product(Proj::kO, out)}, input_, options_.activations);
   add_to_hidden(out, layer.attn_post_norm);
 
-  const std::span<float> gate = rows_of(gate_, n, config_.d_ff), up = rows_of(up_, n, config_.d_ff);
   input_.set(hidden, n, {.weight = as_span(layer.mlp_norm), .eps = eps});
+  if (layer.router) {
+    mixture_.run(layer, input_, options_.activations, out);
+    add_to_hidden(out, layer.mlp_post_norm);
+    return;
+  }
+  const std::span<float> gate = rows_of(gate_, n, config_.d_ff), up = rows_of(up_, n, config_.d_ff);
   multiply(std::array{product(Proj::kGate, gate), product(Proj::kUp, up)}, input_, options_.activations);
   const auto elements = static_cast<int64_t>(gate.size());
   const auto gated = config_.activation == Activation::kSilu ? active_kernels().swiglu : active_kernels().geglu;

@@ -12,6 +12,7 @@
 
 #include "scalebits/model/weights.h"
 #include "scalebits/run/kv_cache.h"
+#include "scalebits/run/mixture_step.h"
 #include "scalebits/run/products.h"
 
 namespace scalebits {
@@ -49,6 +50,7 @@ class DecodeSession {
   std::vector<LayerCache> caches_;
   int64_t capacity_ = 0, position_ = 0;
   LayerInput input_;
+  MixtureStep mixture_;
   std::vector<float> hidden_, q_, k_, v_, queries_, heads_, gate_, up_, out_, logits_;
 };
 

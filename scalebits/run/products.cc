@@ -2,7 +2,6 @@
 #include "scalebits/run/products.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "scalebits/base/checked.h"
@@ -15,8 +14,6 @@ namespace {
 
 /// Rows of a dense matrix that are one task.
 constexpr int64_t kDenseRows = 256;
-/// Most linear layers of one input (q, k and v).
-constexpr size_t kMostProducts = 3;
 
 void add_bias(const at::Tensor& bias, int64_t n_tokens, std::span<float> y) {
   if (!bias.defined()) return;
@@ -102,29 +99,30 @@ const Int8Activations& LayerInput::int8(int group_size, std::span<const int32_t>
 }
 
 void multiply(std::span<const LinearProduct> products, LayerInput& input, Activations activations) {
-  SCALEBITS_CHECK(products.size() <= kMostProducts);
-  std::array<Int8Product, kMostProducts> packed;
-  size_t n_packed = 0;
+  thread_local std::vector<Int8Product> packed;
+  packed.clear();
   for (const LinearProduct& product : products) {
     const auto* linear = dynamic_cast<const PackedLinear*>(product.linear);
     if (linear == nullptr) continue;
+    LayerInput& own = product.input != nullptr ? *product.input : input;
     if (activations == Activations::kFloat) {
-      multiply_float(*linear, input, product.y);
+      multiply_float(*linear, own, product.y);
     } else {
       const PackedView& view = linear->view();
-      packed[n_packed++] = {.w = &view,
-                            .panels = &linear->panels(),
-                            .x = &input.int8(view.grid.spec().group_size, linear->order().cols),
-                            .y = product.y,
-                            .rows = linear->order().rows};
+      packed.push_back({.w = &view,
+                        .panels = &linear->panels(),
+                        .x = &own.int8(view.grid.spec().group_size, linear->order().cols),
+                        .y = product.y,
+                        .rows = linear->order().rows});
     }
   }
-  multiply_int8(std::span(packed).first(n_packed));
+  multiply_int8(packed);
   for (const LinearProduct& product : products) {
+    LayerInput& own = product.input != nullptr ? *product.input : input;
     if (const auto* dense = dynamic_cast<const DenseLinear*>(product.linear)) {
-      multiply_dense(*dense, input, product.y);
+      multiply_dense(*dense, own, product.y);
     } else {
-      add_bias(dynamic_cast<const PackedLinear&>(*product.linear).bias(), input.n_tokens(), product.y);
+      add_bias(dynamic_cast<const PackedLinear&>(*product.linear).bias(), own.n_tokens(), product.y);
     }
   }
 }

@@ -43,6 +43,7 @@ class LayerInput {
 struct LinearProduct {
   const Linear* linear;  ///< PackedLinear or DenseLinear
   std::span<float> y;
+  LayerInput* input = nullptr;  ///< of its own; nullptr = that of all
 };
 
 /// Packed layers together, then dense ones: up to kMaxGemvTokens tokens with bf16 weights as they are, f32 activations;

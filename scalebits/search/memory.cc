@@ -4,27 +4,34 @@
 #include <algorithm>
 
 #include "scalebits/calibrate/forward.h"
+#include "scalebits/calibrate/hessian.h"
 #include "scalebits/model/vocab.h"
 #include "scalebits/search/budget.h"
 
 namespace scalebits {
 
 MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& layers, int64_t sequences, int64_t slice,
-                               int64_t length, int threads, int64_t packed_bytes) {
+                               int64_t length, int threads, int64_t packed_bytes, bool every_expert) {
   // libtorch and its libraries once loaded and used; measured.
   constexpr int64_t kProgram = int64_t{350} << 20;
   constexpr int64_t kLogitValues = int64_t{1} << 22;
   int64_t layer = 0, widest = 0, taps = 0, hessians = 0, largest = 0, stage = 0;  // of the largest decoder layer
   for (int64_t l = 0; l < c.n_layers; ++l) {
     int64_t weights = 0, channels = 0, squares = 0;
+    // A token's rows are with its experts alone, unless all are asked.
+    const double share = every_expert || !c.has_experts(l)
+                             ? 1.0
+                             : static_cast<double>(c.experts.n_active) / static_cast<double>(c.experts.n_experts);
     for (const Slot slot : slots(c, l)) {
       const LinearShape s = linear_shape(c, l, slot);
+      const bool of_expert = is_experts(c, l, slot);
       weights += s.out_features * s.in_features;
       widest = std::max(widest, s.out_features * s.in_features);
-      channels += s.out_features + s.in_features;
+      channels += static_cast<int64_t>((of_expert ? share : 1.0) * static_cast<double>(s.out_features + s.in_features));
       squares += s.in_features * s.in_features;
       largest = std::max(largest, s.in_features * s.in_features);
-      stage = std::max(stage, static_cast<int64_t>(same_input(slot).size()) * s.in_features * s.in_features);
+      const int64_t together = (of_expert ? experts_at_once(c) : 1) * static_cast<int64_t>(same_input(slot).size());
+      stage = std::max(stage, together * s.in_features * s.in_features);
     }
     layer = std::max(layer, weights);
     taps = std::max(taps, channels);
@@ -39,7 +46,9 @@ MemoryEstimate estimate_memory(const ModelConfig& c, const QuantizedLayers& laye
   if (!vocab.empty()) head *= 2;
   for (const LinearPlan& matrix : vocab) head += matrix.bytes();
   const int64_t logits = threads * 6 * 4 * std::max(kLogitValues, 16 * c.vocab_size);
-  const int64_t microbatch = 4 * positions * taps + threads * 4 * length * (8 * c.d_model + 4 * c.d_ff);
+  const int64_t microbatch =
+      4 * positions * taps +
+      threads * 4 * length * (8 * c.d_model + 4 * std::max(c.d_ff, c.experts.n_active * c.experts.d_ff));
   const int64_t references = 4 * sequences * length * c.d_model;
   const int64_t streams = std::min<int64_t>(int64_t{1} << 30, 4 * sequences * length * c.d_model);
   const int64_t params =

@@ -13,8 +13,10 @@ struct MemoryEstimate {
 };
 
 /// @param packed_bytes  of the matrices that error compensation holds until they are written; 0 = it is not used
+/// @param every_expert  PassOptions::every_expert
 /// @param sequences in all; @param slice of one gradient; @param length positions each; @param threads working at once
 MemoryEstimate estimate_memory(const ModelConfig& config, const QuantizedLayers& layers, int64_t sequences,
-                               int64_t slice, int64_t length, int threads, int64_t packed_bytes);
+                               int64_t slice, int64_t length, int threads, int64_t packed_bytes,
+                               bool every_expert = false);
 
 }  // namespace scalebits

@@ -51,11 +51,17 @@ class ScoreSource {
 FoldedOrder::Layer order_layer(const ModelConfig& c, const ScoreSource& source, int64_t l) {
   const auto size = [](int64_t n) { return Scores(static_cast<size_t>(n)); };
   FoldedOrder::Layer order;
-  Scores mlp = size(c.d_ff);
-  source.add_rows(l, Proj::kGate, mlp);
-  source.add_rows(l, Proj::kUp, mlp);
-  source.add_cols(l, Proj::kDown, mlp);
-  order.mlp = by_falling_score(mlp);
+  for (int64_t e = 0; e < n_experts(c, l); ++e) {
+    Scores mlp = size(linear_shape(c, l, {Proj::kGate, e}).out_features);
+    source.add_rows(l, {Proj::kGate, e}, mlp);
+    source.add_rows(l, {Proj::kUp, e}, mlp);
+    source.add_cols(l, {Proj::kDown, e}, mlp);
+    if (c.has_experts(l)) {
+      order.experts.push_back(by_falling_score(mlp));
+    } else {
+      order.mlp = by_falling_score(mlp);
+    }
+  }
 
   Scores q = size(c.n_heads * c.head_dim), o = q, k = size(c.n_kv_heads * c.head_dim), v = k;
   source.add_rows(l, Proj::kQ, q);
@@ -134,8 +140,13 @@ FoldedOrder folded_order_by_score(const QuantizedWeights& weights, const PassRes
   const ScoreSource source(weights, result, reorder, kind);
   Scores residual(static_cast<size_t>(c.d_model));
   for (int64_t l = 0; l < c.n_layers; ++l) {
-    for (const Proj p : {Proj::kQ, Proj::kK, Proj::kV, Proj::kGate, Proj::kUp}) source.add_cols(l, p, residual);
-    for (const Proj p : {Proj::kO, Proj::kDown}) source.add_rows(l, p, residual);
+    for (const Slot slot : slots(c, l)) {
+      const bool writes = slot.proj() == Proj::kO || slot.proj() == Proj::kDown;  // to the residual stream
+      if (!writes) source.add_cols(l, slot, residual);
+    }
+    for (const Slot slot : slots(c, l)) {
+      if (slot.proj() == Proj::kO || slot.proj() == Proj::kDown) source.add_rows(l, slot, residual);
+    }
     order.layers.push_back(order_layer(c, source, l));
   }
   order.residual = by_falling_score(residual);

@@ -99,8 +99,8 @@ TEST(Moments, AreSumsOverTokensInTheStoredOrder) {
                                 .length = 7,
                                 .taps = [&](int64_t s) { return taps_of(x, s); },
                                 .should_be = [&](int64_t s) { return taps_of(should_be, s); },
-                                .owed = [&](int64_t s) { return owed[static_cast<size_t>(s)]; },
-                                .root_weight = [&](size_t, int64_t s) { return root[static_cast<size_t>(s)]; }});
+                                .owed = [&](Slot, int64_t s) { return owed[static_cast<size_t>(s)].squeeze(0); },
+                                .root_weight = [&](Slot, int64_t s) { return root[static_cast<size_t>(s)]; }});
     at::Tensor second = at::zeros({shape.in_features, shape.in_features}, at::kDouble), drift = at::zeros_like(second);
     at::Tensor debt = at::zeros({shape.out_features, shape.in_features}, at::kDouble);
     for (size_t s = 0; s < 3; ++s) {

@@ -60,6 +60,7 @@ inline std::map<std::string, at::Tensor> weight_gradients(const ModelWeights& we
     for (int64_t l = 0; l < weights.config().n_layers; ++l) {
       for (const Slot slot : slots(weights.config(), l)) {
         const LinearTap& tap = taps[static_cast<size_t>(l)][slot];
+        if (!tap.dy.defined()) continue;  // an expert that none of these tokens goes to
         at::Tensor g = at::empty({tap.dy.size(1), tap.x.size(1)}, at::kFloat);
         matmul_tn(tap.dy, 0, g.size(0), tap.x, g.data_ptr<float>());
         at::Tensor& sum = gradients[linear_name(weights.config(), l, slot)];

@@ -23,7 +23,10 @@ inline FoldedOrder random_order(const ModelConfig& c, uint64_t seed) {
   order.residual = random_permutation(rng, c.d_model);
   for (int64_t l = 0; l < c.n_layers; ++l) {
     FoldedOrder::Layer layer;
-    layer.mlp = random_permutation(rng, c.d_ff);
+    if (!c.has_experts(l)) layer.mlp = random_permutation(rng, c.d_ff);
+    for (int64_t e = 0; c.has_experts(l) && e < c.experts.n_experts; ++e) {
+      layer.experts.push_back(random_permutation(rng, c.experts.d_ff));
+    }
     layer.kv_heads = random_permutation(rng, c.n_kv_heads);
     for (int64_t g = 0; g < c.n_kv_heads; ++g) {
       layer.value.push_back(random_permutation(rng, c.head_dim));

@@ -41,20 +41,30 @@ void operator delete(void* memory, size_t /*size*/, std::align_val_t /*alignment
 namespace scalebits {
 namespace {
 
-/// The demo model with packed layers; embedding and head packed too, or left in the dtype they are stored in.
-class Allocations : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Vocabulary, Allocations, testing::Bool(),
-                         [](const auto& test) { return test.param ? "Packed" : "Dense"; });
+struct Kind {
+  const char* name;
+  const char* model;
+  BlockSpec spec;
+  VocabBits vocab;
+};
+
+/// A model with packed layers; embedding and head packed too, or left in the dtype they are stored in.
+class Allocations : public testing::TestWithParam<Kind> {};
+INSTANTIATE_TEST_SUITE_P(Model, Allocations,
+                         testing::Values(Kind{"Packed", "models/demo-5m", {32, 128, 128}, {4, 4}},
+                                         Kind{"DenseVocabulary", "models/demo-5m", {32, 128, 128}, {}},
+                                         Kind{"Experts", "tests/model/golden/moe/mixtral", {16, 16, 16}, {4, 4}}),
+                         [](const auto& info) { return info.param.name; });
 
 TEST_P(Allocations, NoneForATokenAfterTheFirst) {
   if (!SCALEBITS_COUNTS_ALLOCATIONS) GTEST_SKIP() << "skipped: a sanitizer has its own operator new";
-  const auto source = test::demo_model();
+  const auto source = test::source_dir() / GetParam().model;
   const auto checkpoint = std::make_shared<Checkpoint>(source);
   const ModelConfig config = read_hf_config(source);
-  Plan plan = test::random_plan(*checkpoint, config, BlockSpec{32, 128, 128}, 7);
+  Plan plan = test::random_plan(*checkpoint, config, GetParam().spec, 7);
   test::draw_fused_orders(plan, config, false, 3);
   plan.quantizer = "rtn";
-  if (GetParam()) plan.vocab = {4, 4};
+  plan.vocab = GetParam().vocab;
   const test::TempDir dir;
   write_packed(checkpoint, config, plan, {}, Json::object(), dir.path(), silent_log());
   set_num_threads(1);  // each thread keeps buffers of its own, and when it gets its first task is not known

@@ -39,21 +39,27 @@ double distance(std::span<const float> a, std::span<const float> b) {
 }
 
 enum class Order { kFolded, kFused, kTied };
+struct Packing {
+  const char* name;
+  Order order;
+  const char* model;
+};
 
-/// tiny-gqa (biases of q k v) packed at random widths, channels in random orders.
-class PackedSession : public testing::TestWithParam<Order> {
+/// tiny-gqa (biases of q k v), or a mixture of experts, packed at random widths, channels in random orders.
+class PackedSession : public testing::TestWithParam<Packing> {
  protected:
   PackedSession() {
     init_torch();
     const auto checkpoint = std::make_shared<Checkpoint>(source());
     const ModelConfig config = read_hf_config(source());
     Plan plan = test::random_plan(*checkpoint, config, BlockSpec{16, 32, 32}, 7);
-    if (GetParam() != Order::kFolded) test::draw_fused_orders(plan, config, GetParam() == Order::kTied, 3);
+    const Order order = GetParam().order;
+    if (order != Order::kFolded) test::draw_fused_orders(plan, config, order == Order::kTied, 3);
     plan.quantizer = "rtn";
     plan.vocab = {4, 6};
     write_packed(checkpoint, config, plan, {}, Json::object(), dir_.path(), silent_log());
   }
-  static fs::path source() { return test::source_dir() / "tests/model/golden/tiny-gqa"; }
+  static fs::path source() { return test::source_dir() / "tests/model/golden" / GetParam().model; }
   [[nodiscard]] std::unique_ptr<ModelWeights> open() const { return open_model(dir_.path()); }
   [[nodiscard]] std::vector<float> logits(const Sequence& ids, const DecodeOptions& options = {}) const {
     const auto model = open();
@@ -63,12 +69,14 @@ class PackedSession : public testing::TestWithParam<Order> {
 
   test::TempDir dir_;
 };
-INSTANTIATE_TEST_SUITE_P(Mode, PackedSession, testing::Values(Order::kFolded, Order::kFused, Order::kTied),
-                         [](const auto& test) {
-                           return test.param == Order::kFolded  ? "Folded"
-                                  : test.param == Order::kFused ? "Fused"
-                                                                : "Tied";
-                         });
+INSTANTIATE_TEST_SUITE_P(Mode, PackedSession,
+                         testing::Values(Packing{"Folded", Order::kFolded, "tiny-gqa"},
+                                         Packing{"Fused", Order::kFused, "tiny-gqa"},
+                                         Packing{"Tied", Order::kTied, "tiny-gqa"},
+                                         Packing{"Mixtral", Order::kFolded, "moe/mixtral"},
+                                         Packing{"MixtralFused", Order::kFused, "moe/mixtral"},
+                                         Packing{"Qwen3Moe", Order::kFolded, "moe/qwen3_moe"}),
+                         [](const auto& info) { return info.param.name; });
 
 /// Keys and values are f16, off by at most 2^-11 of each, and errors of many do not add up; all else is f32.
 TEST_P(PackedSession, ComputesWhatTheTransformerDoes) {

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mixtures of experts through packing and error compensation.
+#include "scalebits/model/experts.h"
+
+#include <gmock/gmock.h>
+
+#include "scalebits/base/parallel.h"
+#include "scalebits/calibrate/coverage.h"
+#include "scalebits/pack/compensate.h"
+#include "tests/data.h"
+#include "tests/model/checkpoint_copy.h"
+#include "tests/pack/random_plan.h"
+
+namespace scalebits {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+fs::path moe(const std::string& name) { return test::golden_dir() / "moe" / name; }
+
+Sequence draw(size_t n, uint64_t seed) {
+  Rng rng(seed);
+  Sequence ids(n);
+  for (TokenId& id : ids) id = static_cast<TokenId>(rng.below(96));
+  return ids;
+}
+
+at::Tensor logits_of(const ModelWeights& weights, const Sequence& ids) {
+  at::Tensor logits;
+  for_each_hidden(weights, std::vector<Sequence>{ids},
+                  [&](int64_t, const at::Tensor& h) { logits = weights.logits(h); });
+  return logits;
+}
+
+class MoePack : public testing::TestWithParam<std::string> {
+ protected:
+  MoePack() { init_torch(); }
+  ~MoePack() override { set_num_threads(0); }
+
+  [[nodiscard]] CompensatedModel compensated(const PassOptions& pass, Log& log = silent_log()) const {
+    QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order),
+                             test::layers_of(plan_, config_), group_quantizer("clip"));
+    std::vector<Sequence> all = calib_.gradient;
+    all.insert(all.end(), calib_.heldout.begin(), calib_.heldout.end());
+    return compensate(weights, plan_, calib_, root_token_weights(weights, all, pass), pass, log);
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_ = std::make_shared<Checkpoint>(moe(GetParam()));
+  ModelConfig config_ = read_hf_config(moe(GetParam()));
+  Plan plan_ = test::random_plan(*checkpoint_, config_, BlockSpec{16, 16, 16}, 7);
+  CalibSet calib_{{draw(24, 1), draw(24, 2), draw(20, 3), draw(24, 4)}, {draw(24, 5)}, "", ""};
+  test::TempDir dir_;
+};
+INSTANTIATE_TEST_SUITE_P(Model, MoePack, testing::Values("mixtral", "qwen3_moe"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(MoePack, PackedModelGivesTheLogitsOfItsDequantizedExport) {
+  for (const bool fused : {false, true}) {
+    if (fused) test::draw_fused_orders(plan_, config_, true, 3);
+    plan_.quantizer = "rtn";
+    const fs::path packed = dir_ / (fused ? "fused" : "folded"), dense = packed.string() + "-dense";
+    fs::create_directories(packed);
+    fs::create_directories(dense);
+    write_packed(checkpoint_, config_, plan_, {}, Json::object(), packed, silent_log());
+    write_dense(packed, DType::kF32, dense, silent_log());
+    const Sequence ids = draw(24, 9);
+    const at::Tensor expected = logits_of(*open_model(dense), ids);
+    // The same f32 weights; products of few tokens are summed in another order.
+    EXPECT_LE((logits_of(*open_model(packed), ids) - expected).abs().max().item<float>(),
+              1e-4F * expected.abs().max().item<float>());
+  }
+}
+
+TEST_P(MoePack, AtEightBitsTheModelIsNearlyTheOriginalWhateverTheOrder) {
+  for (LinearPlan& linear : plan_.linears) std::fill(linear.bits.begin(), linear.bits.end(), uint8_t{8});
+  plan_.quantizer = "rtn";
+  write_packed(checkpoint_, config_, plan_, {}, Json::object(), dir_.path(), silent_log());
+  const Sequence ids = draw(24, 9);
+  const at::Tensor original = logits_of(DenseWeights(checkpoint_, config_), ids);
+  // Half a step of 8 bits is 0.2 % of a group's range; an order that one side of an axis does not have is off by 100 %.
+  EXPECT_LE((logits_of(*open_model(dir_.path()), ids) - original).norm().item<float>(),
+            0.03F * original.norm().item<float>());
+}
+
+TEST_P(MoePack, CompensationReportsTheLossOfWhatIsPackedWhateverTheThreads) {
+  plan_.quantizer = "gptq";
+  set_num_threads(1);
+  const CompensatedModel one = compensated({});
+  set_num_threads(2);
+  const CompensatedModel two = compensated({});
+  for (size_t i = 0; i < one.matrices.size(); ++i) {
+    const PackedView a = one.matrices[i].view(), b = two.matrices[i].view();
+    EXPECT_TRUE(std::ranges::equal(a.codes, b.codes) && std::ranges::equal(a.scales, b.scales)) << i;
+  }
+  EXPECT_EQ(one.heldout_kl, two.heldout_kl);
+  write_packed(checkpoint_, config_, plan_, one.matrices, Json::object(), dir_.path(), silent_log());
+  const Sequence& ids = calib_.heldout[0];
+  const double packed = kl_divergence(logits_of(DenseWeights(checkpoint_, config_), ids),
+                                      logits_of(*open_model(dir_.path()), ids), nullptr) /
+                        static_cast<double>(ids.size());
+  EXPECT_NEAR(one.heldout_kl, packed, 1e-4 * packed);
+}
+
+TEST_P(MoePack, CompensationLowersTheLoss) {
+  for (LinearPlan& linear : plan_.linears) std::fill(linear.bits.begin(), linear.bits.end(), uint8_t{3});
+  plan_.quantizer = "clip";
+  write_packed(checkpoint_, config_, plan_, {}, Json::object(), dir_.path(), silent_log());
+  const Sequence& ids = calib_.heldout[0];
+  const double alone = kl_divergence(logits_of(DenseWeights(checkpoint_, config_), ids),
+                                     logits_of(*open_model(dir_.path()), ids), nullptr) /
+                       static_cast<double>(ids.size());
+  plan_.quantizer = "gptq";
+  for (uint64_t s = 10; s < 40; ++s) calib_.gradient.push_back(draw(24, s));
+  PassOptions every;
+  every.every_expert = true;
+  EXPECT_LT(compensated({}).heldout_kl, 0.9 * alone);
+  EXPECT_LT(compensated(every).heldout_kl, 0.95 * alone);
+}
+
+}  // namespace
+}  // namespace scalebits
