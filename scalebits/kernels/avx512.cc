@@ -7,8 +7,10 @@
 namespace scalebits::avx512 {
 namespace {
 
-/// How far ahead of the codes in use memory is asked for, in bytes.
+/// How far ahead of what is in use memory is asked for, in bytes: of the codes, and of scales and zero points, whose
+/// streams are so thin that the processor does not foresee them.
 constexpr int kAhead = 8192;
+constexpr int kParamsAhead = 512;
 
 inline int load_int(const int8_t* p) {
   int word;
@@ -56,8 +58,8 @@ template <int Bits, int P, int T>
 [[gnu::always_inline]] inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* const (&x)[P],
                                              __m512i (&dots)[P][T]) {
   constexpr int kSums = P * T;
-  constexpr int kChains = kSums == 1 ? 4 : kSums <= 3 ? 2 : 1;
-  constexpr int kUnroll = T == 1 ? 8 : 4;  // 8 tiles are a group of 32
+  constexpr int kChains = kSums <= 2 ? 4 : kSums <= 4 ? 2 : 1;  // a product takes up to 6 cycles, two begin in each
+  constexpr int kUnroll = T == 1 ? 8 : 4;                       // 8 tiles are a group of 32
   __m512i sums[kChains][kSums];
 #pragma GCC unroll 4
   for (int k = 0; k < kChains; ++k) {
@@ -71,7 +73,7 @@ template <int Bits, int P, int T>
     }
 #pragma GCC unroll 8
     for (int j = 0; j < kUnroll; ++j) {
-      const __m512i tile = tile_codes<Bits>(codes + j * 8 * Bits);
+      const __m512i tile = neighbour_codes<Bits, kUnroll>(codes, j);
 #pragma GCC unroll 16
       for (int s = 0; s < kSums; ++s) {
         const int8_t* value = x[s / T] + ((i + j) * T + s % T) * 4;
@@ -80,19 +82,33 @@ template <int Bits, int P, int T>
     }
     codes += kUnroll * 8 * Bits;
   }
+#pragma GCC unroll 16
+  for (int s = 0; s < kSums; ++s) {
+    __m512i sum = sums[0][s];
+#pragma GCC unroll 4
+    for (int k = 1; k < kChains; ++k) sum = _mm512_add_epi32(sum, sums[k][s]);
+    dots[s / T][s % T] = rows_in_order<Bits>(sum);
+  }
   for (; i < n_tiles; ++i) {
     const __m512i tile = tile_codes<Bits>(codes);
     codes += 8 * Bits;
 #pragma GCC unroll 16
     for (int s = 0; s < kSums; ++s) {
-      add_dot(sums[0][s], tile, _mm512_set1_epi32(load_int(x[s / T] + (i * T + s % T) * 4)));
+      add_dot(dots[s / T][s % T], tile, _mm512_set1_epi32(load_int(x[s / T] + (i * T + s % T) * 4)));
     }
   }
-#pragma GCC unroll 16
-  for (int s = 0; s < kSums; ++s) {
-    dots[s / T][s % T] = sums[0][s];
-#pragma GCC unroll 4
-    for (int k = 1; k < kChains; ++k) dots[s / T][s % T] = _mm512_add_epi32(dots[s / T][s % T], sums[k][s]);
+}
+
+/// A line of scales, and one of zero points, for every four strips and group of this block, further on: what one block
+/// takes of each.
+inline void prefetch_params(const Streams& s, const BlockColumns& cols, int64_t n_strips) {
+  const char *scales = reinterpret_cast<const char*>(s.scales), *zeros = reinterpret_cast<const char*>(s.zeros);
+  int64_t before = kParamsAhead;
+  for (int64_t col = cols.first; col < cols.end; col += cols.group_size) {
+    for (int64_t strip = 0; strip < n_strips; strip += 4, before += 64) {
+      _mm_prefetch(scales + before, _MM_HINT_T0);
+      _mm_prefetch(zeros + before, _MM_HINT_T0);
+    }
   }
 }
 
@@ -106,6 +122,7 @@ struct Int8Product {
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
     constexpr int kParts = n_parts<Bits>;
+    prefetch_params(s, cols, n_strips);
     for_each_group<Bits>(s, cols, n_strips,
                          [&](const uint8_t* codes, int64_t n_tiles, int64_t col, int64_t group, __m512 scale,
                              __m512 zero, int64_t strip) {
@@ -187,7 +204,6 @@ struct Int8Products {
   /// Group by group, so that two strips, which lie one after the other in the streams, can be taken together.
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
-    constexpr int kZeroBytes = 2 * (Bits < 8 ? Bits + 1 : 8);
     const int64_t groups = (cols.end - cols.first + cols.group_size - 1) / cols.group_size;
     const int64_t strip_tiles = (cols.end - cols.first + 3) / 4;
     for (int64_t g = 0; g < groups; ++g) {
@@ -202,7 +218,7 @@ struct Int8Products {
             _mm512_store_si512(tiles[i] + j * 64, tile_codes<Bits>(codes + j * 8 * Bits));
           }
           scale[i] = scale_values(s.scales + index * 16);
-          zero[i] = zero_values<Bits>(s.zeros + index * kZeroBytes);
+          zero[i] = zero_values<Bits>(s.zeros + index * kZeroBytes<Bits>);
         }
         if (now == kStrips) {
           add_sets<kStrips>(n_parts<Bits>, n_tiles, col, cols.first_group + g, strip);
@@ -213,7 +229,7 @@ struct Int8Products {
     }
     s.codes += n_strips * strip_tiles * 8 * Bits;
     s.scales += n_strips * groups * 16;
-    s.zeros += n_strips * groups * kZeroBytes;
+    s.zeros += n_strips * groups * kZeroBytes<Bits>;
   }
 };
 
