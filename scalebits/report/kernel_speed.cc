@@ -49,10 +49,11 @@ PackedMatrix random_matrix(const BlockGrid& grid, int bits) {
   return matrix;
 }
 
-/// Memory to read; as large as the largest matrix.
+/// Memory to read: four times the largest matrix, which for the default one is 0.5 GB and beyond the last cache of a
+/// large server (260 MB), which would otherwise keep some of it, and of the matrix.
 class Memory {
  public:
-  explicit Memory(int64_t bytes) : bytes_(static_cast<size_t>(round_up(bytes, kPart)), 1) {}
+  explicit Memory(int64_t largest) : bytes_(static_cast<size_t>(round_up(4 * largest, kPart)), 1) {}
   [[nodiscard]] double read_gbps() const {
     const auto n = static_cast<int64_t>(bytes_.size());
     const double s = seconds_of([&] {
