@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "scalebits/kernels/avx512_dense.h"
+#include "scalebits/kernels/avx512_kernels.h"
 #include "scalebits/kernels/avx512_math.h"
 
 namespace scalebits::avx512 {

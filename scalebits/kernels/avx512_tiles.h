@@ -161,6 +161,13 @@ inline int64_t strips_of(const PackedPanels& w, int64_t panel) {
   return (at_most(w.block_rows, w.out_features - panel * w.block_rows) + 15) / 16;
 }
 
+/// y of some strips of a panel = 0.
+inline void clear(int64_t n_tokens, int64_t n_strips, float* y, int64_t y_stride) {
+  for (int64_t t = 0; t < n_tokens; ++t) {
+    for (int64_t s = 0; s < n_strips; ++s) _mm512_storeu_ps(y + t * y_stride + s * 16, _mm512_setzero_ps());
+  }
+}
+
 /// Columns of one block, and where they lie among the groups of the matrix (found without a division for each).
 struct BlockColumns {
   int64_t first, end, first_group, group_size;
