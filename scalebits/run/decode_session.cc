@@ -56,7 +56,11 @@ DecodeSession::DecodeSession(ModelWeights& weights, int64_t capacity, const Deco
 
 void DecodeSession::add_to_hidden(std::span<const float> y, const at::Tensor& post_norm) {
   if (!post_norm.defined()) {
-    for (size_t i = 0; i < y.size(); ++i) hidden_[i] += y[i];
+    const auto n = static_cast<int64_t>(y.size());
+    parallel_for(ceil_div(n, kTaskElements), [&](int64_t task) {
+      const int64_t end = std::min(n, (task + 1) * kTaskElements);
+      for (int64_t i = task * kTaskElements; i < end; ++i) hidden_[static_cast<size_t>(i)] += y[static_cast<size_t>(i)];
+    });
     return;
   }
   const auto d = static_cast<size_t>(config_.d_model);
