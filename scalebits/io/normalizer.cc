@@ -2,7 +2,7 @@
 #include "scalebits/io/normalizer.h"
 
 #include <algorithm>
-#include <type_traits>
+#include <utility>
 
 namespace scalebits {
 
@@ -48,8 +48,14 @@ void Normalizer::read(const Component& component, int depth) {
     steps_.emplace_back(NormalForm::kNfkc);
   } else if (type == "NFKD") {
     steps_.emplace_back(NormalForm::kNfkd);
+  } else if (type == "Lowercase") {
+    steps_.emplace_back(Lowercase{});
+  } else if (type == "Strip") {
+    steps_.emplace_back(Strip{component.flag("strip_left"), component.flag("strip_right")});
+  } else if (type == "StripAccents") {
+    steps_.emplace_back(StripAccents{});
   } else {
-    component.unsupported(type, "Sequence, Prepend, Replace, NFC, NFD, NFKC or NFKD");
+    component.unsupported(type, "Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip or StripAccents");
   }
 }
 
@@ -57,19 +63,31 @@ std::string Normalizer::apply(std::string_view text) const {
   // Real normalizers at most triple a text; a chain of replacements could double it a thousand times.
   const size_t max_bytes = std::min(kMaxTextBytes, 64 * text.size() + (size_t{1} << 16));
   std::string result(text);
-  for (const auto& step : steps_) {
-    std::visit(
-        [&](const auto& s) {
-          using Step = std::decay_t<decltype(s)>;
-          if constexpr (std::is_same_v<Step, Prepend>) {
-            if (!result.empty()) result.insert(0, s.text);
-          } else if constexpr (std::is_same_v<Step, Replace>) {
-            result = s.apply(result, max_bytes);
-          } else {
-            result = normalize(result, s);
-          }
-        },
-        step);
+  for (const Step& step : steps_) result = apply(step, std::move(result), max_bytes);
+  return result;
+}
+
+std::string Normalizer::apply(const Step& step, std::string text, size_t max_bytes) {
+  if (const auto* prepend = std::get_if<Prepend>(&step)) {
+    return text.empty() ? text : text.insert(0, prepend->text);
+  }
+  if (const auto* replace = std::get_if<Replace>(&step)) return replace->apply(text, max_bytes);
+  if (const auto* form = std::get_if<NormalForm>(&step)) return normalize(text, *form);
+  if (const auto* strip = std::get_if<Strip>(&step)) {
+    const size_t begin = strip->left ? white_space_end(text, 0) : 0;
+    const size_t end = strip->right ? std::max(begin, white_space_begin(text, text.size())) : text.size();
+    return text.substr(begin, end - begin);
+  }
+  const bool accents = std::holds_alternative<StripAccents>(step);
+  std::string result;
+  result.reserve(text.size());
+  for (size_t pos = 0; pos < text.size();) {
+    const char32_t c = next_character(text, pos);
+    if (!accents) {
+      append_lower_case(result, c);
+    } else if (!is_mark(c)) {
+      append_utf8(result, c);
+    }
   }
   return result;
 }

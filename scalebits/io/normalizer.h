@@ -29,7 +29,7 @@ class Replace {
 /// No text, given or normalized, may be longer: positions are 32-bit inside the merge loop.
 constexpr size_t kMaxTextBytes = (size_t{1} << 31) - 1;
 
-/// Null, Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD.
+/// Null, Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents.
 class Normalizer {
  public:
   Normalizer() = default;
@@ -43,9 +43,16 @@ class Normalizer {
   struct Prepend {
     std::string text;
   };
+  struct Lowercase {};
+  struct Strip {
+    bool left, right;
+  };
+  struct StripAccents {};
+  using Step = std::variant<Prepend, Replace, NormalForm, Lowercase, Strip, StripAccents>;
   void read(const Component& component, int depth);
+  static std::string apply(const Step& step, std::string text, size_t max_bytes);
 
-  std::vector<std::variant<Prepend, Replace, NormalForm>> steps_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace scalebits

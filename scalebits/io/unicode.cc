@@ -65,6 +65,38 @@ bool is_number(char32_t c) {
   return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
 }
 
+bool is_mark(char32_t c) {
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+  return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+}
+
+size_t white_space_begin(std::string_view text, size_t end) {
+  while (end > 0) {
+    size_t begin = end;
+    if (!is_white_space(previous_character(text, begin))) break;
+    end = begin;
+  }
+  return end;
+}
+
+size_t white_space_end(std::string_view text, size_t begin) {
+  while (begin < text.size()) {
+    size_t end = begin;
+    if (!is_white_space(next_character(text, end))) break;
+    begin = end;
+  }
+  return begin;
+}
+
+void append_lower_case(std::string& out, char32_t c) {
+  constexpr char32_t kDottedCapitalI = 0x130;  // the one character whose lower case is two
+  if (c == kDottedCapitalI) {
+    out += "i\xcc\x87";
+  } else {
+    append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+  }
+}
+
 bool is_word(char32_t c) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:

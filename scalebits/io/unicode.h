@@ -23,11 +23,18 @@ void append_utf8(std::string& out, char32_t character);
 
 bool is_white_space(char32_t c);  ///< property White_Space
 bool is_number(char32_t c);       ///< general category Nd, Nl or No
+bool is_mark(char32_t c);         ///< general category Mn, Mc or Me
 bool is_word(char32_t c);         ///< what `\w` is to the reference: letters, marks, digits, connectors, joiners
 bool is_printable(char32_t c);    ///< what Python's str.isprintable() says of one character
 char32_t to_upper(char32_t c);    ///< simple case mappings: one character for one
 char32_t to_lower(char32_t c);
 bool is_cased(char32_t c);  ///< upper, lower or title case
+
+/// Start of the white space that ends at `end`; end of the white space that starts at `begin`.
+size_t white_space_begin(std::string_view text, size_t end);
+size_t white_space_end(std::string_view text, size_t begin);
+/// Appends the lower case of one character, whatever is around it (a final sigma is not looked for).
+void append_lower_case(std::string& out, char32_t c);
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 /// @param text well-formed UTF-8; time is O(n log n) also for endless runs of combining marks
