@@ -87,7 +87,11 @@ void add_tokenize(CLI::App& app, Invocation& invocation) {
   const auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* command =
       add_command(app, "tokenize", "Turn text into token ids, one line for each text, or back", invocation);
-  command->add_option("MODEL", flags->model, "Directory with a tokenizer.json")->required();
+  command
+      ->add_option("MODEL", flags->model,
+                   "Directory with the files of a tokenizer (tokenizer.json, or vocab.json and merges.txt), or a GGUF "
+                   "file")
+      ->required();
   command->add_option("--file", flags->file, "Input; - = stdin (default)")->type_name("FILE");
   command
       ->add_option("--separator", flags->separator,

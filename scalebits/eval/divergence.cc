@@ -25,7 +25,9 @@ void score_window(const ModelWeights& model, const ModelWeights& reference, cons
 }
 
 std::string tokenizer_hash(const ModelWeights& model) {
-  return hash_hex(MappedFile(model.checkpoint().dir() / "tokenizer.json").bytes());
+  Hasher hasher;
+  for (const auto& file : tokenizer_files(model.checkpoint().dir())) hasher.update(MappedFile(file).bytes());
+  return hasher.hex();
 }
 
 }  // namespace
@@ -78,7 +80,7 @@ void check_comparable(const ModelWeights& model, const ModelWeights& reference) 
   const std::string hash = tokenizer_hash(model), hash_ref = tokenizer_hash(reference);
   if (hash != hash_ref) {
     fail<InvalidArgument>("--ref",
-                          "tokenizer.json: got one with checksum {}, expected {} as in {}. Give the model that it "
+                          "tokenizer: got one with checksum {}, expected {} as in {}. Give the model that it "
                           "was made from.",
                           hash_ref, hash, model.checkpoint().dir().string());
   }

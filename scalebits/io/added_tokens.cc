@@ -18,24 +18,6 @@ bool stands_alone(std::string_view text, size_t begin, size_t end) {
   return end == text.size() || !is_word(next_character(text, end));
 }
 
-size_t spaces_begin(std::string_view text, size_t end) {
-  while (end > 0) {
-    size_t begin = end;
-    if (!is_white_space(previous_character(text, begin))) break;
-    end = begin;
-  }
-  return end;
-}
-
-size_t spaces_end(std::string_view text, size_t begin) {
-  while (begin < text.size()) {
-    size_t end = begin;
-    if (!is_white_space(next_character(text, end))) break;
-    begin = end;
-  }
-  return begin;
-}
-
 }  // namespace
 
 void TokenTrie::add(std::string_view text, TokenId id) {
@@ -67,30 +49,31 @@ std::optional<TokenTrie::Found> TokenTrie::find(std::string_view text, size_t fr
   return std::nullopt;
 }
 
-void AddedTokens::read(const Component& tokens, const Bpe& bpe, const Normalizer& normalizer) {
+void AddedTokens::read(const Component& tokens, const Vocabulary& vocabulary, const Normalizer& normalizer) {
   if (tokens.is_null()) return;
   for (const Component& item : tokens.items(kMaxAddedTokens)) {
-    Token token;
-    token.content = item.text("content");
-    if (token.content.empty()) continue;  // as the reference does
-    if (token.content.size() > kMaxAddedTokenBytes) {
-      item.child("content").malformed(fmt::format("at most {} bytes", kMaxAddedTokenBytes));
-    }
-    token.special = item.flag("special", false);
-    token.single_word = item.flag("single_word", false);
-    token.lstrip = item.flag("lstrip", false);
-    token.rstrip = item.flag("rstrip", false);
-    token.normalized = item.flag("normalized", !token.special);
-    token.written = token.normalized ? normalizer.apply(token.content) : token.content;
-    const auto id = static_cast<TokenId>(item.child("id").integer(0, kMaxTokenId));
-    const auto known = bpe.id(token.content);
-    const std::string_view there = bpe.token(id);
-    if ((known && *known != id) || (!there.empty() && there != token.content)) {
-      fail<FormatError>(item.file(), "{}: got {} with id {}, expected what model.vocab says (id {}; {}).", item.path(),
-                        quote(token.content), id, known.value_or(-1), quote(there));
-    }
-    add(std::move(token), id, item.file());
+    read_token(item, static_cast<TokenId>(item.child("id").integer(0, kMaxTokenId)), vocabulary, normalizer);
   }
+}
+
+void AddedTokens::read_token(const Component& item, TokenId id, const Vocabulary& vocabulary,
+                             const Normalizer& normalizer) {
+  Token token;
+  token.content = item.text("content");
+  if (token.content.empty()) return;  // as the reference does
+  token.special = item.flag("special", false);
+  token.single_word = item.flag("single_word", false);
+  token.lstrip = item.flag("lstrip", false);
+  token.rstrip = item.flag("rstrip", false);
+  token.normalized = item.flag("normalized", !token.special);
+  token.written = token.normalized ? normalizer.apply(token.content) : token.content;
+  const auto known = vocabulary.id(token.content);
+  const std::string_view there = vocabulary.token(id);
+  if ((known && *known != id) || (!there.empty() && there != token.content)) {
+    fail<FormatError>(item.file(), "{}: got {} with id {}, expected what the vocabulary says (id {}; {}).", item.path(),
+                      quote(token.content), id, known.value_or(-1), quote(there));
+  }
+  add(std::move(token), id, item.file());
 }
 
 void AddedTokens::add_special(const std::string& content, TokenId id) {
@@ -102,6 +85,10 @@ void AddedTokens::add_special(const std::string& content, TokenId id) {
 }
 
 void AddedTokens::add(Token token, TokenId id, const std::string& file) {
+  if (token.content.size() > kMaxAddedTokenBytes) {
+    fail<FormatError>(file, "added_tokens: got {} of {} bytes, expected at most {}.", quote(token.content),
+                      token.content.size(), kMaxAddedTokenBytes);
+  }
   if (tokens_.count(id) != 0 || ids_.count(token.content) != 0) {
     fail<FormatError>(file, "added_tokens: got {} with id {} beside another with this text or id, expected each once.",
                       quote(token.content), id);
@@ -122,8 +109,8 @@ std::vector<AddedTokens::Stretch> AddedTokens::split(std::string_view text, bool
     const Token& token = tokens_.at(found->id);
     if (token.special && !special) continue;
     if (token.single_word && !stands_alone(text, found->begin, found->end)) continue;
-    const size_t begin = token.lstrip ? spaces_begin(text, found->begin) : found->begin;
-    const size_t end = token.rstrip ? spaces_end(text, found->end) : found->end;
+    const size_t begin = token.lstrip ? white_space_begin(text, found->begin) : found->begin;
+    const size_t end = token.rstrip ? white_space_end(text, found->end) : found->end;
     // White space that the match before has taken stays with that one.
     if (begin > done) stretches.push_back({text.substr(done, begin - done), std::nullopt});
     stretches.push_back({text.substr(found->begin, found->end - found->begin), found->id});

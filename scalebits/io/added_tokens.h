@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "scalebits/io/bpe.h"
 #include "scalebits/io/component.h"
 #include "scalebits/io/normalizer.h"
+#include "scalebits/io/vocabulary.h"
 
 namespace scalebits {
 
@@ -47,7 +47,12 @@ class AddedTokens {
   };
 
   /// @throws FormatError: an id that the vocabulary gives to another token, or the other way round
-  void read(const Component& tokens, const Bpe& bpe, const Normalizer& normalizer);
+  void read(const Component& tokens, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  /// Adds the token that `item` describes with `content`, `special`, `lstrip`, ... @throws as read()
+  void read_token(const Component& item, TokenId id, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  /// Adds one token; its `written` form is what is looked for.
+  /// @throws FormatError naming `file` when its text or id is there already, or its text is too long
+  void add(Token token, TokenId id, const std::string& file);
   /// Adds a special token that only tokenizer_config.json names; does nothing where it is there already.
   void add_special(const std::string& content, TokenId id);
 
@@ -60,8 +65,6 @@ class AddedTokens {
   [[nodiscard]] int64_t size() const { return highest_ + 1; }  ///< highest id + 1
 
  private:
-  void add(Token token, TokenId id, const std::string& file);
-
   std::unordered_map<TokenId, Token> tokens_;
   std::unordered_map<std::string, TokenId> ids_;
   TokenTrie raw_, normalized_;

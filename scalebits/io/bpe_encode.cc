@@ -19,23 +19,41 @@ constexpr std::string_view kWordStart = "\xe2\x96\x81";
 
 }  // namespace
 
+struct Bpe::Work final : Scratch {
+  struct Symbol {
+    TokenId id;
+    int32_t previous, next;  ///< -1 at the ends; `next` is kMerged for a symbol that its left neighbour took in
+  };
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+  std::vector<Symbol> symbols;
+  std::vector<uint64_t> queue;
+  std::unordered_map<std::string, std::pair<uint32_t, uint32_t>, Hash, std::equal_to<>> cache;  // -> begin, count
+  std::vector<TokenId> cached_ids;
+};
+
+std::unique_ptr<TokenModel::Scratch> Bpe::make_scratch() const { return std::make_unique<Work>(); }
+
 void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const {
+  auto& work = static_cast<Work&>(scratch);
   size_t begin = 0;
   if (words_split_) {
     for (size_t at = piece.find(kWordStart, 1); at != std::string_view::npos; at = piece.find(kWordStart, at + 1)) {
       if (piece.substr(0, at).ends_with(kWordStart)) continue;
-      encode_word(piece.substr(begin, at - begin), scratch, out);
+      encode_word(piece.substr(begin, at - begin), work, out);
       begin = at;
     }
   }
-  encode_word(piece.substr(begin), scratch, out);
+  encode_word(piece.substr(begin), work, out);
 }
 
-void Bpe::encode_word(std::string_view word, Scratch& scratch, std::vector<TokenId>& out) const {
+void Bpe::encode_word(std::string_view word, Work& work, std::vector<TokenId>& out) const {
   const bool cached = word.size() <= kLongestCachedWord;
   if (cached) {
-    if (const auto found = scratch.cache_.find(word); found != scratch.cache_.end()) {
-      const auto ids = scratch.cached_ids_.begin() + found->second.first;
+    if (const auto found = work.cache.find(word); found != work.cache.end()) {
+      const auto ids = work.cached_ids.begin() + found->second.first;
       out.insert(out.end(), ids, ids + found->second.second);
       return;
     }
@@ -44,32 +62,32 @@ void Bpe::encode_word(std::string_view word, Scratch& scratch, std::vector<Token
   if (const auto whole = ignore_merges_ ? whole_word(word) : std::nullopt) {
     out.push_back(*whole);
   } else {
-    start_symbols(word, scratch);
-    merge_symbols(scratch);
-    const auto& symbols = scratch.symbols_;
+    start_symbols(word, work);
+    merge_symbols(work);
+    const auto& symbols = work.symbols;
     for (int32_t i = symbols.empty() ? -1 : 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
   }
-  if (cached && scratch.cache_.size() < kMaxCachedWords) {
-    const auto begin = static_cast<uint32_t>(scratch.cached_ids_.size());
-    scratch.cached_ids_.insert(scratch.cached_ids_.end(), out.begin() + static_cast<ptrdiff_t>(first), out.end());
-    scratch.cache_.emplace(word, std::pair(begin, static_cast<uint32_t>(out.size() - first)));
+  if (cached && work.cache.size() < kMaxCachedWords) {
+    const auto begin = static_cast<uint32_t>(work.cached_ids.size());
+    work.cached_ids.insert(work.cached_ids.end(), out.begin() + static_cast<ptrdiff_t>(first), out.end());
+    work.cache.emplace(word, std::pair(begin, static_cast<uint32_t>(out.size() - first)));
   }
 }
 
 std::optional<TokenId> Bpe::whole_word(std::string_view word) const {
-  if (!byte_level_) return id(word);
+  if (!byte_level_) return vocabulary().id(word);
   std::string spelled;
   for (const char c : word) append_utf8(spelled, byte_level_character(static_cast<unsigned char>(c)));
-  return id(spelled);
+  return vocabulary().id(spelled);
 }
 
-void Bpe::start_symbols(std::string_view word, Scratch& scratch) const {
-  auto& symbols = scratch.symbols_;
+void Bpe::start_symbols(std::string_view word, Work& work) const {
+  auto& symbols = work.symbols;
   symbols.clear();
   bool unknown_waits = false;
   const auto add = [&](TokenId token) { symbols.push_back({token, 0, 0}); };
   const auto add_unknown = [&] {
-    const auto token = id(unknown_);
+    const auto token = vocabulary().id(unknown_);
     if (!token) fail<FormatError>(file_, "model.unk_token: got {}, expected a token.", quote(unknown_));
     add(*token);
   };
@@ -101,7 +119,7 @@ void Bpe::start_symbols(std::string_view word, Scratch& scratch) const {
     } else {
       const std::string_view character = word.substr(pos, utf8_length(word[pos]));
       pos += character.size();
-      if (const auto token = id(character)) {
+      if (const auto token = vocabulary().id(character)) {
         add_known(*token);
       } else {
         add_missing(character);
@@ -118,9 +136,9 @@ void Bpe::start_symbols(std::string_view word, Scratch& scratch) const {
   }
 }
 
-void Bpe::merge_symbols(Scratch& scratch) const {
-  auto& symbols = scratch.symbols_;
-  auto& queue = scratch.queue_;
+void Bpe::merge_symbols(Work& work) const {
+  auto& symbols = work.symbols;
+  auto& queue = work.queue;
   queue.clear();
   const auto waiting = [](uint32_t rank, int32_t at) {
     return static_cast<uint64_t>(rank) << 32 | static_cast<uint32_t>(at);

@@ -98,4 +98,8 @@ Json read_json(const std::filesystem::path& path, uint64_t max_bytes) {
   return parse_json(read_text_file(path, max_bytes), path.string());
 }
 
+Json read_json_or_empty(const std::filesystem::path& path) {
+  return std::filesystem::exists(path) ? read_json(path) : Json(Json::object());
+}
+
 }  // namespace scalebits

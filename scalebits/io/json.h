@@ -18,4 +18,7 @@ Json parse_json(std::string_view text, const std::string& where);
 /// @throws IoError, FormatError (also above `max_bytes`)
 Json read_json(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{1} << 30);
 
+/// The same; an empty object when there is no such file.
+Json read_json_or_empty(const std::filesystem::path& path);
+
 }  // namespace scalebits

@@ -5,90 +5,62 @@
 #include <utility>
 
 #include "scalebits/base/errors.h"
-#include "scalebits/io/added_tokens.h"
-#include "scalebits/io/bpe.h"
-#include "scalebits/io/component.h"
-#include "scalebits/io/normalizer.h"
-#include "scalebits/io/pre_tokenizer.h"
+#include "scalebits/io/gguf.h"
 #include "scalebits/io/text.h"
-#include "scalebits/io/token_decoder.h"
-#include "scalebits/io/tokenizer_policy.h"
+#include "scalebits/io/tokenizer_parts.h"
 
 namespace scalebits {
 
-/// `truncation` and `padding` of the file are settings of the program that saved it and are not read.
-struct Tokenizer::Impl {
-  Impl(const Component& file, const TokenizerPolicy& policy);
+struct Tokenizer::Impl : TokenizerParts {
+  explicit Impl(TokenizerParts parts) : TokenizerParts(std::move(parts)) {}
 
-  void find_ends(const Component& post_processor, const TokenizerPolicy& policy);
-  [[nodiscard]] std::optional<TokenId> id(std::string_view token) const;
   /// The token for a decoder; empty for an unknown id and, on request, for a special token.
   [[nodiscard]] std::string_view written(TokenId id, bool skip_special) const;
-  void encode_stretch(std::string_view text, bool at_start, Bpe::Scratch& scratch, std::vector<TokenId>& out) const;
-
-  Normalizer normalizer;
-  PreTokenizer pre_tokenizer;
-  Bpe bpe;
-  AddedTokens added;
-  TokenDecoder decoder;
-  std::optional<TokenId> bos, eos;
-  bool add_bos = false;
+  void encode_stretch(std::string_view text, bool at_start, TokenModel::Scratch& scratch,
+                      std::vector<TokenId>& out) const;
 };
-
-Tokenizer::Impl::Impl(const Component& file, const TokenizerPolicy& policy)
-    : normalizer(file.child("normalizer")),
-      pre_tokenizer(file.child("pre_tokenizer")),
-      bpe(file.child("model"), pre_tokenizer.byte_level()),
-      decoder(file.child("decoder")) {
-  const Component version = file.child("version");
-  if (!version.is_null() && version.text() != "1.0") version.unsupported(version.text(), "1.0");
-  added.read(file.child("added_tokens"), bpe, normalizer);
-  find_ends(file.child("post_processor"), policy);
-}
-
-void Tokenizer::Impl::find_ends(const Component& post_processor, const TokenizerPolicy& policy) {
-  const auto find = [&](const std::optional<std::string>& token, std::string_view role) -> std::optional<TokenId> {
-    if (!token) return std::nullopt;
-    const auto found = id(*token);
-    if (!found) {
-      fail<FormatError>(post_processor.file(), "{}: got {}, expected a token of the vocabulary.", role, quote(*token));
-    }
-    added.add_special(*token, *found);
-    return found;
-  };
-  const auto first = first_special_token(post_processor);
-  eos = find(policy.eos, "eos_token");
-  bos = find(policy.bos ? policy.bos : first, "bos_token");
-  add_bos = policy.add_bos.value_or(first.has_value());
-  if (add_bos && !bos)
-    fail<FormatError>(post_processor.file(), "bos_token: missing, expected one, as add_bos_token is true.");
-  if (first && !policy.add_bos && policy.bos && *policy.bos != *first) {
-    post_processor.unsupported(*first, fmt::format("the bos_token {} before the text", quote(*policy.bos)));
-  }
-}
-
-std::optional<TokenId> Tokenizer::Impl::id(std::string_view token) const {
-  const auto found = added.id(token);
-  return found ? found : bpe.id(token);
-}
 
 std::string_view Tokenizer::Impl::written(TokenId id, bool skip_special) const {
   const AddedTokens::Token* token = added.find(id);
-  if (token == nullptr) return bpe.token(id);
+  if (token == nullptr) return model->vocabulary().token(id);
   return token->special && skip_special ? std::string_view() : token->written;
 }
 
-void Tokenizer::Impl::encode_stretch(std::string_view text, bool at_start, Bpe::Scratch& scratch,
+void Tokenizer::Impl::encode_stretch(std::string_view text, bool at_start, TokenModel::Scratch& scratch,
                                      std::vector<TokenId>& out) const {
   const PreTokenizer::Pieces pieces = pre_tokenizer.split(text, at_start);
-  for (const std::string_view piece : pieces.views) bpe.encode(piece, scratch, out);
+  for (const std::string_view piece : pieces.views) model->encode(piece, scratch, out);
 }
 
-Tokenizer::Tokenizer(const std::filesystem::path& model_dir) {
-  const std::filesystem::path path = model_dir / "tokenizer.json";
-  const Json json = read_json(path);
-  impl_ = std::make_unique<const Impl>(Component(json, path.string(), ""), read_tokenizer_policy(model_dir));
+namespace {
+
+TokenizerParts read_parts(const std::filesystem::path& path) {
+  const auto files = tokenizer_files(path);
+  if (!files.empty()) {
+    if (files[0] == path) return read_gguf_vocabulary(path);
+    if (files[0].filename() == "tokenizer.json") return read_tokenizer_json(path);
+    return files.size() == 2 ? read_vocabulary_files(path) : read_sentencepiece(path);
+  }
+  if (!std::filesystem::exists(path)) fail<IoError>(path.string(), "tokenizer: no such file or directory.");
+  fail<FormatError>(
+      path.string(), "tokenizer: got {}, expected {}.",
+      std::filesystem::is_directory(path) ? "a directory without one" : "a file of another kind",
+      "a directory with a tokenizer.json, with vocab.json and merges.txt or with a tokenizer.model, or a GGUF "
+      "file");
 }
+
+}  // namespace
+
+std::vector<std::filesystem::path> tokenizer_files(const std::filesystem::path& path) {
+  if (is_gguf(path)) return {path};
+  const auto has = [&](const char* name) { return std::filesystem::exists(path / name); };
+  if (has("tokenizer.json")) return {path / "tokenizer.json"};
+  if (has("vocab.json") && has("merges.txt")) return {path / "vocab.json", path / "merges.txt"};
+  if (has("tokenizer.model")) return {path / "tokenizer.model"};
+  return {};
+}
+
+Tokenizer::Tokenizer(const std::filesystem::path& path) : impl_(std::make_unique<const Impl>(read_parts(path))) {}
 
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
@@ -105,7 +77,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool special) cons
                       static_cast<unsigned char>(text[bad]));
   }
   std::vector<TokenId> ids;
-  Bpe::Scratch scratch;
+  const auto scratch = impl_->model->make_scratch();
   for (const AddedTokens::Stretch& raw : impl_->added.split(text, false, special)) {
     if (raw.id) {
       ids.push_back(*raw.id);
@@ -119,7 +91,7 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool special) cons
         continue;
       }
       const bool at_start = raw.text.data() == text.data() && part.text.data() == normalized.data();
-      impl_->encode_stretch(part.text, at_start, scratch, ids);
+      impl_->encode_stretch(part.text, at_start, *scratch, ids);
     }
   }
   return ids;
@@ -136,7 +108,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) c
   return text;
 }
 
-int64_t Tokenizer::vocab_size() const { return std::max(impl_->bpe.size(), impl_->added.size()); }
+int64_t Tokenizer::vocab_size() const { return std::max(impl_->model->vocabulary().size(), impl_->added.size()); }
 std::optional<TokenId> Tokenizer::bos() const { return impl_->bos; }
 std::optional<TokenId> Tokenizer::eos() const { return impl_->eos; }
 bool Tokenizer::add_bos() const { return impl_->add_bos; }
@@ -144,7 +116,7 @@ std::optional<TokenId> Tokenizer::token_to_id(std::string_view token) const { re
 
 std::string_view Tokenizer::id_to_token(TokenId id) const {
   const AddedTokens::Token* token = impl_->added.find(id);
-  return token != nullptr ? std::string_view(token->content) : impl_->bpe.token(id);
+  return token != nullptr ? std::string_view(token->content) : impl_->model->vocabulary().token(id);
 }
 
 bool Tokenizer::is_special(TokenId id) const {

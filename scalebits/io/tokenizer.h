@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Text <-> token ids, from tokenizer.json and tokenizer_config.json of a Hugging Face checkpoint.
+/// Text <-> token ids, from the files of a Hugging Face checkpoint or from a GGUF file.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,14 @@ namespace scalebits {
 
 using TokenId = int32_t;
 
-/// A BPE tokenizer of either kind: byte-level with a Split regex (GPT-2, Llama-3, Qwen), or byte fallback with
-/// metaspace normalizers (Llama-2). Immutable after loading; encode and decode may be called from several threads.
+/// A tokenizer: byte-level BPE with a Split regex (GPT-2, Llama-3, Qwen), or BPE with byte fallback and metaspace
+/// normalizers (Llama-2, Phi-3). Immutable after loading; encode and decode may be called from several threads.
 class Tokenizer {
  public:
-  /// Reads tokenizer.json and, where present, tokenizer_config.json (BOS/EOS policy).
+  /// @param path a directory with a tokenizer.json or, without that, with vocab.json and merges.txt or a
+  ///             tokenizer.model (BOS and EOS are those of tokenizer_config.json); or a GGUF file
   /// @throws IoError, FormatError (names the key), Unsupported (names the component we do not have)
-  explicit Tokenizer(const std::filesystem::path& model_dir);
+  explicit Tokenizer(const std::filesystem::path& path);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -47,6 +48,10 @@ class Tokenizer {
   struct Impl;
   std::unique_ptr<const Impl> impl_;
 };
+
+/// What Tokenizer(path) takes tokens from: of `path` the first that is there of tokenizer.json, vocab.json and
+/// merges.txt; `path` itself when it is a GGUF file; nothing when there is no tokenizer.
+std::vector<std::filesystem::path> tokenizer_files(const std::filesystem::path& path);
 
 /// Decodes token by token and never gives out part of a UTF-8 character. What push() and finish() give, put together,
 /// is decode() of all tokens. Byte-fallback tokens (<0x0A>) wait for the token behind them: whether a run of them is

@@ -4,6 +4,8 @@
 namespace scalebits {
 namespace {
 
+constexpr size_t kMaxSpecialTokens = 1 << 16;
+
 /// A token given as its text or as `{"content": text, ...}`.
 std::optional<std::string> read_token(const Component& token) {
   if (token.is_null()) return std::nullopt;
@@ -41,6 +43,15 @@ TokenizerPolicy read_tokenizer_policy(const std::filesystem::path& model_dir) {
   const Component config(json, path.string(), "");
   policy.bos = read_token(config.child("bos_token"));
   policy.eos = read_token(config.child("eos_token"));
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}) {
+    if (const auto token = read_token(config.child(key))) policy.special.push_back(*token);
+  }
+  const Component more = config.child("additional_special_tokens");
+  if (!more.is_null()) {
+    for (const Component& token : more.items(kMaxSpecialTokens)) {
+      if (const auto text = read_token(token)) policy.special.push_back(*text);
+    }
+  }
   const Component add_bos = config.child("add_bos_token");
   if (configured && !add_bos.is_null()) policy.add_bos = add_bos.flag();
   return policy;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "scalebits/io/component.h"
 
@@ -14,6 +15,7 @@ namespace scalebits {
 struct TokenizerPolicy {
   std::optional<std::string> bos, eos;
   std::optional<bool> add_bos;
+  std::vector<std::string> special;  ///< all tokens with a role: these two, unk_token, additional_special_tokens, ...
 };
 /// @throws IoError, FormatError
 TokenizerPolicy read_tokenizer_policy(const std::filesystem::path& model_dir);

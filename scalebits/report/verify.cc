@@ -52,7 +52,7 @@ class Verifier {
     if (packed_ != nullptr) find_unexpected();
     look_at_tensors(log);
     if (packed_ != nullptr) compare_files();
-    if (const fs::path& dir = weights_.checkpoint().dir(); fs::exists(dir / "tokenizer.json")) {
+    if (const fs::path& dir = weights_.checkpoint().dir(); !tokenizer_files(dir).empty()) {
       collect(result_.problems, [&] { (void)Tokenizer(dir); });
     }
     return std::move(result_);

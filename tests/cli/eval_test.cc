@@ -137,7 +137,7 @@ TEST_F(Eval, KlRefusesAnotherTokenizer) {
   std::ofstream(dir_ / "other" / "tokenizer.json", std::ios::app) << "\n";
   const Outcome outcome = run_program({"eval", "kl", demo(), "--ref", dir_ / "other", "--text", text()});
   EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_THAT(outcome.err, HasSubstr("[--ref] tokenizer.json: got one with checksum"));
+  EXPECT_THAT(outcome.err, HasSubstr("[--ref] tokenizer: got one with checksum"));
 }
 
 TEST_F(Eval, PackedModelsHaveNoBf16Arithmetic) {

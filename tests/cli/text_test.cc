@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// generate and tokenize.
+#include "scalebits/io/file.h"
 #include "scalebits/io/json.h"
 #include "tests/cli/run_program.h"
+#include "tests/io/raw_gguf.h"
 #include "tests/report/packed_model.h"
 
 namespace scalebits {
@@ -89,6 +91,34 @@ TEST(TokenizeCommand, PutsBosOnRequestAndReadsSpecialTokens) {
   EXPECT_EQ(out({"--bos"}, "Hello"), "4094 " + out({}, "Hello"));
   EXPECT_EQ(out({}, "<|end_of_text|>"), "4095\n");
   EXPECT_THAT(out({"--plain"}, "<|end_of_text|>"), testing::Not(HasSubstr("4095")));
+}
+
+TEST(TokenizeCommand, ReadsTheVocabularyOfAGgufFile) {
+  const test::TempDir dir;
+  write_text_file(dir / "x.gguf", test::RawGguf()
+                                      .text("tokenizer.ggml.model", "gpt2")
+                                      .text("tokenizer.ggml.pre", "gpt-2")
+                                      .texts("tokenizer.ggml.tokens", {"a", "b", "ab"})
+                                      .texts("tokenizer.ggml.merges", {"a b"})
+                                      .file());
+  const Outcome outcome =
+      run_program({"tokenize", dir / "x.gguf", "--separator", "\n__ggml_vocab_test__\n", "--json", dir / "r.json"},
+                  "ab\n__ggml_vocab_test__\n\n__ggml_vocab_test__\nbaab");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "2\n\n1 0 2\n");
+  const Json r = read_json(dir / "r.json")["result"];
+  EXPECT_EQ(r["texts"], 3);
+  EXPECT_EQ(r["tokens"], 4);
+}
+
+TEST(TokenizeCommand, AFileThatHoldsNoTokenizerExitsWith3) {
+  const test::TempDir dir;
+  write_text_file(dir / "x.gguf", "GGUF");
+  const Outcome outcome = run_program({"tokenize", dir / "x.gguf"}, "a");
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_THAT(outcome.err, StartsWith("scalebits tokenize: error: ["));
+  EXPECT_THAT(outcome.err, HasSubstr("Was the file truncated?"));
+  EXPECT_EQ(run_program({"tokenize", dir.path()}, "a").exit_code, 3);
 }
 
 TEST(TokenizeCommand, BadIdsExitWith3AndNameTheLine) {

@@ -109,7 +109,7 @@ TEST(CheckComparable, RefusesAnotherTokenizerOrVocabulary) {
   }
   const auto a = open_model(dir / "a"), b = open_model(dir / "b"), demo = open_model(test::demo_model());
   check_comparable(*a, *a);
-  EXPECT_THAT(error_text<InvalidArgument>([&] { check_comparable(*a, *b); }), HasSubstr("[--ref] tokenizer.json: got"));
+  EXPECT_THAT(error_text<InvalidArgument>([&] { check_comparable(*a, *b); }), HasSubstr("[--ref] tokenizer: got"));
   EXPECT_THAT(error_text<InvalidArgument>([&] { check_comparable(*a, *demo); }),
               HasSubstr("vocab_size: got 4096, expected 128"));
 }

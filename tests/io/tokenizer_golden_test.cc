@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The tokenizer against others: the `tokenizers` package (tools/golden/tokenizer_golden.py), llama.cpp's vectors, and
 /// the demo model's own reference.json.
+#include "tests/io/llama_cpp_vectors.h"
 #include "tests/io/tokenizer_files.h"
 
 namespace scalebits {
@@ -70,57 +71,16 @@ TEST(TokenizerGolden, EveryComponentMatchesTheReferencePackage) {
   }
 }
 
-std::vector<std::string> split_at(std::string_view text, std::string_view separator) {
-  std::vector<std::string> parts;
-  for (size_t end = 0; end != std::string_view::npos;) {
-    end = text.find(separator);
-    parts.emplace_back(text.substr(0, end));
-    if (end != std::string_view::npos) text.remove_prefix(end + separator.size());
-  }
-  return parts;
-}
-
-/// tokenizer.json around the vocab.json and merges.txt of a model.
-Tokenizer from_vocabulary(const std::string& folder, const Json& normalizer, const Json& pre_tokenizer) {
-  const std::filesystem::path dir = test::shared_data() / "tokenizers" / folder;
-  std::vector<std::string> merges = split_at(read_text_file(dir / "merges.txt"), "\n");
-  if (merges.back().empty()) merges.pop_back();
-  Json json = {{"version", "1.0"}, {"normalizer", normalizer}, {"pre_tokenizer", pre_tokenizer}};
-  json["decoder"] = {{"type", "ByteLevel"}};
-  json["model"] = {{"type", "BPE"}, {"vocab", read_json(dir / "vocab.json")}, {"merges", merges}};
-  return test::load_tokenizer(json.dump());
-}
-
-void check_llama_cpp(const Tokenizer& tokenizer, const std::string& name) {
-  const std::filesystem::path base =
-      test::shared_data() / "tokenizers/llama.cpp-vocab" / ("ggml-vocab-" + name + ".gguf");
-  const auto inputs = split_at(read_text_file(base.string() + ".inp"), "\n__ggml_vocab_test__\n");
-  const auto outputs = split_at(read_text_file(base.string() + ".out"), "\n");
-  ASSERT_GE(inputs.size(), 46U);
-  ASSERT_GE(outputs.size(), inputs.size());
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    Ids expected;
-    std::istringstream line(outputs[i]);
-    for (TokenId id = 0; line >> id;) expected.push_back(id);
-    EXPECT_EQ(tokenizer.encode(inputs[i]), expected) << i << ": " << inputs[i];
-    EXPECT_EQ(tokenizer.decode(expected), inputs[i]);
-  }
-}
-
-TEST(TokenizerGolden, Gpt2MatchesTheVectorsOfLlamaCpp) {
+TEST(TokenizerGolden, Gpt2FilesMatchTheVectorsOfLlamaCpp) {
   SCALEBITS_NEEDS_SHARED_DATA();
-  const Json pre_tokenizer = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}};
-  check_llama_cpp(from_vocabulary("gpt2", nullptr, pre_tokenizer), "gpt-2");
+  test::expect_llama_cpp_vectors(Tokenizer(test::shared_data() / "tokenizers/gpt2"), "gpt-2");
 }
 
-TEST(TokenizerGolden, Qwen2MatchesTheVectorsOfLlamaCpp) {
+TEST(TokenizerGolden, Qwen2FilesMatchTheVectorsOfLlamaCpp) {
   SCALEBITS_NEEDS_SHARED_DATA();
-  const Json split = parse_json(R"json({"type": "Split", "behavior": "Isolated", "invert": false, "pattern": {"Regex":
-      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}})json",
-                                "qwen2");
-  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
-  const Json pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", Json::array({split, bytes})}};
-  check_llama_cpp(from_vocabulary("qwen2.5", {{"type", "NFC"}}, pre_tokenizer), "qwen2");
+  const Tokenizer tokenizer(test::shared_data() / "tokenizers/qwen2.5");
+  test::expect_llama_cpp_vectors(tokenizer, "qwen2");
+  test::expect_llama_cpp_vectors(tokenizer, "deepseek-r1-qwen");
 }
 
 }  // namespace

@@ -20,16 +20,21 @@ std::string refusal(const std::string& part, const std::string& value) {
   return error_text<E>([&] { load_tokenizer(json.dump()); });
 }
 
-TEST(TokenizerRefusals, MissingFileIsAnIoErrorThatNamesIt) {
+TEST(TokenizerRefusals, APlaceWithoutATokenizerIsRefusedWithWhatIsExpected) {
   const test::TempDir dir;
-  EXPECT_THAT(error_text<IoError>([&] { Tokenizer tokenizer(dir.path()); }), HasSubstr("tokenizer.json"));
+  EXPECT_THAT(error_text<FormatError>([&] { Tokenizer tokenizer(dir.path()); }),
+              HasSubstr("got a directory without one, expected a directory with a tokenizer.json,"));
+  write_text_file(dir / "x.bin", "x");
+  EXPECT_THAT(error_text<FormatError>([&] { Tokenizer tokenizer(dir / "x.bin"); }),
+              HasSubstr("a file of another kind"));
+  EXPECT_THAT(error_text<IoError>([&] { Tokenizer tokenizer(dir / "missing"); }), HasSubstr("no such file"));
 }
 
 TEST(TokenizerRefusals, UnknownComponentsAreRefusedByName) {
   EXPECT_THAT(refusal<Unsupported>("/model/type", R"("Unigram")"),
               HasSubstr("model.type: got \"Unigram\", expected BPE"));
-  EXPECT_THAT(refusal<Unsupported>("/normalizer", R"({"type": "Lowercase"})"),
-              HasSubstr("normalizer: got \"Lowercase\""));
+  EXPECT_THAT(refusal<Unsupported>("/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AA"})"),
+              HasSubstr("normalizer: got \"Precompiled\""));
   EXPECT_THAT(
       refusal<Unsupported>("/normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nmt"}]})"),
       HasSubstr("normalizer.normalizers[1]: got \"Nmt\""));
@@ -79,7 +84,7 @@ TEST(TokenizerRefusals, VocabularyIdsAreCheckedOneByOne) {
 
 TEST(TokenizerRefusals, MergesMustNameTokens) {
   EXPECT_THAT(refusal<FormatError>("/model/merges", R"(["a b", "a z"])"),
-              HasSubstr("model.merges[1]: got \"a z\", expected \"z\" to be in"));
+              HasSubstr("model.merges[1]: got the merge of \"a\" and \"z\", expected \"z\" to be in"));
   EXPECT_THAT(refusal<FormatError>("/model/merges", R"(["b a"])"),
               HasSubstr("expected \"ba\" to be in the vocabulary"));
   EXPECT_THAT(refusal<FormatError>("/model/merges", R"(["ab"])"), HasSubstr("two tokens with a space between"));

@@ -2,19 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes tests/io/golden/tokenizer_*.json: what the Hugging Face `tokenizers` package makes of texts and of ids.
 
-    pip install tokenizers      (0.23.3 wrote the committed files; the header of each file names its version)
+    pip install tokenizers sentencepiece transformers protobuf
     python3 tools/golden/tokenizer_golden.py
+
+(tokenizers 0.23.3, sentencepiece 0.2.3 and transformers 5.24.0 wrote the committed files.)
 
 tokenizer_models.json: three real tokenizers (models/demo-5m; ../shared/data: models/stories260K, tokenizers/smollm2).
 tokenizer_components.json: two small models below with one component after another, written out as tokenizer.json parts.
+tokenizer_patterns.json: how the pre-tokenizers that GGUF files name cut texts.
+sentencepiece_*.model, sentencepiece.json: two models trained here, and what the sentencepiece package makes of texts.
 """
 
 import json
 import pathlib
 import random
+import tempfile
 
+import sentencepiece
 import tokenizers
-from tokenizers import Tokenizer
+import transformers
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared/data"
@@ -67,6 +74,7 @@ SMALL_TEXTS = [
     "cab'ab \tb",
     "ab ab",
     " [A] [A]foo",
+    "ABC\u0130\u00c9 \u03a3\u1e9e  ",
     "\ufb01 x\u0323\u0307",
 ]
 
@@ -150,6 +158,15 @@ def variants():
             yield f"{behavior}, invert {invert}", True, None, step, bytes_out, {}
     for form in ["NFC", "NFD", "NFKC", "NFKD"]:
         yield form, True, {"type": form}, BYTE_LEVEL, bytes_out, {}
+    yield "lower case, no accents", True, sequence(
+        "normalizers", {"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}
+    ), BYTE_LEVEL, bytes_out, {}
+    for left, right in [(True, True), (True, False), (False, True)]:
+        yield f"strip {left} {right}", True, {
+            "type": "Strip",
+            "strip_left": left,
+            "strip_right": right,
+        }, BYTE_LEVEL, bytes_out, {}
     yield "ignore merges", True, None, sequence(
         "pretokenizers", split({"Regex": " "}, "Isolated"), BYTE_LEVEL
     ), bytes_out, {"ignore_merges": True}
@@ -214,6 +231,97 @@ def byte_character(byte):
     return chr(byte) if byte in printable else chr(256 + rest.index(byte))
 
 
+GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+CASED = (
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+%s|"
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*%s|"
+)
+SUFFIX = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+CASED_REST = " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+# The name in a GGUF file, and the patterns of the model's own tokenizer.json (falcon, default: llama.cpp's).
+PATTERNS = {
+    "gpt-2": [GPT2],
+    "smollm": ["\\p{N}", GPT2],
+    "llama-bpe": [SUFFIX + "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|" + REST],
+    "qwen2": [SUFFIX + "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|" + REST],
+    "qwen35": [
+        SUFFIX + "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|"
+        "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+    ],
+    "falcon": ["[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]"],
+    "deepseek-v3": [
+        "\\p{N}{1,3}",
+        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+        " ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    ],
+    "tekken": [CASED % ("", "") + "\\p{N}|" + CASED_REST],
+    "gpt-4o": [CASED % (SUFFIX + "?", SUFFIX + "?") + "\\p{N}{1,3}|" + CASED_REST],
+    "default": ["[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"],
+}
+
+
+def pieces(patterns, text):
+    cut = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(p), "isolated") for p in patterns])
+    return [piece for piece, _ in cut.pre_tokenize_str(text)]
+
+
+# What is encoded with the SentencePiece models; the last ones hold added tokens.
+SPACED = ["", " ", "a", " the  whale ", "It was night.\n", "\u65e5\u672c\u8a9e \u00e9", "\u2581the\u2581 sea", "<s> a</s>"]
+ADDED = ["<s>the sea</s> a", "the <sep> sea<sep>the", "[U]the [U] sea", "<sep>", " the<sep>  sea"]
+
+
+def train(name, **options):
+    """Writes tests/io/golden/NAME; the training text is models/demo-5m's own (CC0)."""
+    text = (SHARED / "text/demo/validation.txt").read_text()[:60000]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        (path / "text").write_text(text)
+        (path / "rules.tsv").write_text("FF21\t41\nFB01\t66 69\nC6\t\n")
+        if options.pop("rules", False):
+            options["normalization_rule_tsv"] = str(path / "rules.tsv")
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(path / "text"), model_prefix=str(path / "m"), user_defined_symbols=["[U]"],
+            control_symbols=["<ctl>"], num_threads=1, minloglevel=2, **options
+        )
+        (GOLDEN / name).write_bytes((path / "m.model").read_bytes())
+    return sentencepiece.SentencePieceProcessor(model_file=str(GOLDEN / name))
+
+
+def stretches(text, token, token_id, encode):
+    """Encodes what lies between the occurrences of one added token, each stretch on its own."""
+    ids = []
+    for n, part in enumerate(text.split(token)):
+        ids += ([token_id] if n else []) + (encode(part) if part else [])
+    return ids
+
+
+def sentencepiece_rows():
+    bpe = train(
+        "sentencepiece_bpe.model", model_type="bpe", vocab_size=420, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+    )
+    unigram = train("sentencepiece_unigram.model", model_type="unigram", vocab_size=300, rules=True)
+    rows = []
+    for name, model in [("bpe", bpe), ("unigram", unigram)]:
+        # Control symbols and <sep> are added tokens to transformers; here the texts name none but <sep>.
+        plain = [[text, model.encode(text)] for text in SPACED[:-1] + ADDED[2:3] + ["\uff21\ufb01\u00c6 x"]]
+        size = model.get_piece_size()
+        legacy = [[text, stretches(text, "<sep>", size, model.encode)] for text in ADDED if "<s>" not in text]
+        rows.append({"model": f"sentencepiece_{name}.model", "plain": plain, "legacy": legacy})
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        (path / "tokenizer.model").write_bytes((GOLDEN / "sentencepiece_bpe.model").read_bytes())
+        config = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True, "added_tokens_decoder": {
+            "420": {"content": "<sep>", "special": False, "normalized": False, "lstrip": False, "rstrip": False,
+                    "single_word": False}}}
+        (path / "tokenizer_config.json").write_text(json.dumps(config))
+        llama = transformers.LlamaTokenizer.from_pretrained(folder)
+        rows[0]["not legacy"] = [[t, llama.encode(t, add_special_tokens=False)] for t in SPACED + ADDED]
+    return rows
+
+
 def write(name, content):
     """One line per entry, so that a change shows as such."""
     header = {
@@ -266,6 +374,8 @@ def main():
         for b in (True, False)
     ]
     write("tokenizer_components.json", {"models": small, "variants": rows})
+    write("tokenizer_patterns.json", {"patterns": [[name, [[t, pieces(p, t)] for t in TEXTS]] for name, p in PATTERNS.items()]})
+    write("sentencepiece.json", {"models": sentencepiece_rows()})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ LIBRARIES = {
     "benchmark/": ("bench/",),
     "pcre2": ("scalebits/io/",),
     "utf8proc": ("scalebits/io/",),
+    "sentencepiece": ("scalebits/io/sentencepiece_model.cc",),
     "xxhash": ("scalebits/base/",),
     "cuda": ("scalebits/kernels/cuda/",),
 }
