@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -42,6 +41,8 @@ class Bpe final : public TokenModel {
   [[nodiscard]] const Merge* find_merge(TokenId left, TokenId right) const;
   void encode_word(std::string_view word, Work& work, std::vector<TokenId>& out) const;
   void start_symbols(std::string_view word, Work& work) const;
+  void merge_few(const Work& work, std::vector<TokenId>& out) const;
+  static void link_symbols(Work& work);
   void merge_symbols(Work& work) const;
   [[nodiscard]] std::optional<TokenId> whole_word(std::string_view word) const;
 

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The merge loop: pairs wait in a heap by rank, then position, so a word of n symbols takes O(n log n).
+/// The merge loop. In a long word pairs wait in a heap by rank, then position: O(n log n) for n symbols.
 #include <algorithm>
 #include <functional>
+#include <span>
 
 #include "scalebits/io/bpe.h"
 #include "scalebits/io/pre_tokenizer.h"
 #include "scalebits/io/text.h"
 #include "scalebits/io/unicode.h"
+#include "scalebits/io/word_cache.h"
 
 namespace scalebits {
 namespace {
 
 constexpr int32_t kMerged = -2;
-/// Words above are rare, and cheap to merge next to being long; the count bounds the cache to some 10 MB.
-constexpr size_t kLongestCachedWord = 128;
-constexpr size_t kMaxCachedWords = 1 << 16;
+/// Up to here looking at every pair for each merge is quicker than a heap.
+constexpr size_t kFewSymbols = 32;
 constexpr std::string_view kWordStart = "\xe2\x96\x81";
 
 }  // namespace
@@ -24,14 +25,9 @@ struct Bpe::Work final : Scratch {
     TokenId id;
     int32_t previous, next;  ///< -1 at the ends; `next` is kMerged for a symbol that its left neighbour took in
   };
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
-  };
   std::vector<Symbol> symbols;
   std::vector<uint64_t> queue;
-  std::unordered_map<std::string, std::pair<uint32_t, uint32_t>, Hash, std::equal_to<>> cache;  // -> begin, count
-  std::vector<TokenId> cached_ids;
+  WordCache cache;
 };
 
 std::unique_ptr<TokenModel::Scratch> Bpe::make_scratch() const { return std::make_unique<Work>(); }
@@ -50,11 +46,12 @@ void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>&
 }
 
 void Bpe::encode_word(std::string_view word, Work& work, std::vector<TokenId>& out) const {
-  const bool cached = word.size() <= kLongestCachedWord;
+  if (word.empty()) return;
+  const bool cached = word.size() <= WordCache::kLongestWord;
+  const uint64_t hash = cached ? WordCache::hash(word) : 0;
   if (cached) {
-    if (const auto found = work.cache.find(word); found != work.cache.end()) {
-      const auto ids = work.cached_ids.begin() + found->second.first;
-      out.insert(out.end(), ids, ids + found->second.second);
+    if (const auto ids = work.cache.find(word, hash)) {
+      for (const TokenId id : *ids) out.push_back(id);  // mostly one
       return;
     }
   }
@@ -63,15 +60,16 @@ void Bpe::encode_word(std::string_view word, Work& work, std::vector<TokenId>& o
     out.push_back(*whole);
   } else {
     start_symbols(word, work);
-    merge_symbols(work);
-    const auto& symbols = work.symbols;
-    for (int32_t i = symbols.empty() ? -1 : 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
+    if (work.symbols.size() <= kFewSymbols) {
+      merge_few(work, out);
+    } else {
+      link_symbols(work);
+      merge_symbols(work);
+      const auto& symbols = work.symbols;
+      for (int32_t i = 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
+    }
   }
-  if (cached && work.cache.size() < kMaxCachedWords) {
-    const auto begin = static_cast<uint32_t>(work.cached_ids.size());
-    work.cached_ids.insert(work.cached_ids.end(), out.begin() + static_cast<ptrdiff_t>(first), out.end());
-    work.cache.emplace(word, std::pair(begin, static_cast<uint32_t>(out.size() - first)));
-  }
+  if (cached) work.cache.put(word, hash, std::span(out).subspan(first));
 }
 
 std::optional<TokenId> Bpe::whole_word(std::string_view word) const {
@@ -129,6 +127,42 @@ void Bpe::start_symbols(std::string_view word, Work& work) const {
   if (unknown_waits) add_unknown();
   if (symbols.size() > static_cast<size_t>(INT32_MAX))
     fail<FormatError>(file_, "text: a word of more than 2^31 bytes.");
+}
+
+/// The pair of least rank, the leftmost of several, again and again; what is left goes to `out`.
+void Bpe::merge_few(const Work& work, std::vector<TokenId>& out) const {
+  constexpr uint32_t kNoRank = UINT32_MAX;
+  std::array<TokenId, kFewSymbols> ids;
+  std::array<uint32_t, kFewSymbols> ranks;  // of the pair that begins here
+  std::array<TokenId, kFewSymbols> results;
+  size_t count = work.symbols.size();
+  for (size_t i = 0; i < count; ++i) ids[i] = work.symbols[i].id;
+  const auto look = [&](size_t i) {
+    const Merge* merge = find_merge(ids[i], ids[i + 1]);
+    ranks[i] = merge == nullptr ? kNoRank : merge->rank;
+    results[i] = merge == nullptr ? -1 : merge->result;
+  };
+  for (size_t i = 0; i + 1 < count; ++i) look(i);
+  while (count > 1) {
+    const auto* const end = ranks.begin() + count - 1;
+    const auto* const least = std::min_element(ranks.cbegin(), end);
+    if (*least == kNoRank) break;
+    const auto at = static_cast<size_t>(least - ranks.begin());
+    ids[at] = results[at];
+    --count;
+    for (size_t i = at + 1; i < count; ++i) ids[i] = ids[i + 1];
+    for (size_t i = at + 1; i + 1 < count; ++i) {
+      ranks[i] = ranks[i + 1];
+      results[i] = results[i + 1];
+    }
+    if (at + 1 < count) look(at);
+    if (at > 0) look(at - 1);
+  }
+  out.insert(out.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(count));
+}
+
+void Bpe::link_symbols(Work& work) {
+  auto& symbols = work.symbols;
   const auto count = static_cast<int32_t>(symbols.size());
   for (int32_t i = 0; i < count; ++i) {
     symbols[i].previous = i - 1;

@@ -64,6 +64,21 @@ void append_parts(std::string_view text, std::vector<Part> parts, SplitBehavior 
   }
 }
 
+/// Matches and what lies between them, each a piece: what nearly all pre-tokenizers ask for.
+void append_isolated(std::string_view text, const std::vector<Regex::Span>& matches,
+                     std::vector<std::string_view>& out) {
+  size_t done = 0;
+  const auto put = [&](size_t begin, size_t end) {
+    if (begin != end) out.push_back(text.substr(begin, end - begin));
+  };
+  for (const Regex::Span& match : matches) {
+    put(done, match.begin);
+    put(match.begin, match.end);
+    done = match.end;
+  }
+  put(done, text.size());
+}
+
 SplitBehavior read_behavior(const Component& component) {
   constexpr std::array<std::pair<std::string_view, SplitBehavior>, 5> kNames = {{
       {"Isolated", SplitBehavior::kIsolated},
@@ -144,7 +159,12 @@ PreTokenizer::Pieces PreTokenizer::split(std::string_view text, bool at_start) c
 void PreTokenizer::Split::apply(Pieces& pieces) const {
   std::vector<std::string_view> out;
   for (const std::string_view piece : pieces.views) {
-    append_parts(piece, parts_of(piece, pattern.find_all(piece), invert), behavior, out);
+    const auto matches = pattern.find_all(piece);
+    if (behavior == SplitBehavior::kIsolated) {
+      append_isolated(piece, matches, out);
+    } else {
+      append_parts(piece, parts_of(piece, matches, invert), behavior, out);
+    }
   }
   pieces.views = std::move(out);
 }
@@ -173,7 +193,7 @@ void PreTokenizer::ByteLevel::apply(Pieces& pieces) const {
   if (!pattern) return;
   std::vector<std::string_view> out;
   for (const std::string_view piece : pieces.views) {
-    append_parts(piece, parts_of(piece, pattern->find_all(piece)), SplitBehavior::kIsolated, out);
+    append_isolated(piece, pattern->find_all(piece), out);
   }
   pieces.views = std::move(out);
 }

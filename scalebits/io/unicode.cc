@@ -144,15 +144,10 @@ bool is_cased(char32_t c) {
   return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
 }
 
-std::string normalize(std::string_view text, NormalForm form) {
-  // Nothing below U+0300 (first byte 0xcc) changes under NFC, nothing below U+0080 under the others.
-  const unsigned char first_changed = form == NormalForm::kNfc ? 0xcc : 0x80;
-  if (std::all_of(text.begin(), text.end(), [&](char c) {
-        const auto byte = static_cast<unsigned char>(c);
-        return byte < first_changed;
-      })) {
-    return std::string(text);
-  }
+namespace {
+
+/// Any text to a normal form; appends.
+void normalize_part(std::string_view text, NormalForm form, std::string& out) {
   const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
   const bool composed = form == NormalForm::kNfc || form == NormalForm::kNfkc;
   const auto options =
@@ -175,10 +170,31 @@ std::string normalize(std::string_view text, NormalForm form) {
                                       static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
     SCALEBITS_CHECK(length >= 0);
   }
+  for (utf8proc_ssize_t i = 0; i < length; ++i) append_utf8(out, static_cast<char32_t>(characters[i]));
+}
+
+}  // namespace
+
+/// ASCII is copied. It changes with what follows only, as the first character of a composition, so a part to be
+/// normalized begins at the last ASCII character before others and ends before the next one.
+std::string normalize(std::string_view text, NormalForm form) {
+  // Nothing below U+0300 (first byte 0xcc) changes under NFC, nothing below U+0080 under the others.
+  const unsigned char first_changed = form == NormalForm::kNfc ? 0xcc : 0x80;
+  const auto changes = [&](size_t at) { return static_cast<unsigned char>(text[at]) >= first_changed; };
+  const auto ascii = [&](size_t at) { return static_cast<unsigned char>(text[at]) < 0x80; };
   std::string result;
   result.reserve(text.size());
-  for (utf8proc_ssize_t i = 0; i < length; ++i) append_utf8(result, static_cast<char32_t>(characters[i]));
-  return result;
+  size_t done = 0;
+  for (size_t at = 0; at < text.size(); ++at) {
+    if (!changes(at)) continue;
+    size_t begin = at, end = at;
+    while (begin > done && !ascii(begin)) --begin;
+    while (end < text.size() && !ascii(end)) ++end;
+    result.append(text.substr(done, begin - done));
+    normalize_part(text.substr(begin, end - begin), form, result);
+    done = at = end;
+  }
+  return result.append(text.substr(done));
 }
 
 void Utf8Stream::push(std::string_view bytes, std::string& out) {
