@@ -63,7 +63,7 @@ BpeModel read_bpe_model(const Component& model, bool byte_level) {
   result.file = model.file();
   result.byte_level = byte_level;
   const Component type = model.child("type");  // files of the first releases leave it out
-  if (!type.is_null() && type.text() != "BPE") type.unsupported(type.text(), "BPE");
+  if (!type.is_null() && type.text() != "BPE") type.unsupported(type.text(), "BPE or Unigram");
   refuse_text(model, "continuing_subword_prefix");
   refuse_text(model, "end_of_word_suffix");
   const Component dropout = model.child("dropout");

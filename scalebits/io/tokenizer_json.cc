@@ -5,6 +5,7 @@
 #include "scalebits/io/text.h"
 #include "scalebits/io/tokenizer_parts.h"
 #include "scalebits/io/tokenizer_policy.h"
+#include "scalebits/io/unigram.h"
 
 namespace scalebits {
 namespace {
@@ -30,6 +31,13 @@ void find_ends(const Component& post_processor, const TokenizerPolicy& policy, T
   }
 }
 
+std::unique_ptr<const TokenModel> read_model(const Component& model, bool byte_level) {
+  const Component type = model.child("type");
+  if (type.is_null() || type.text() != "Unigram") return std::make_unique<Bpe>(read_bpe_model(model, byte_level));
+  if (byte_level) type.unsupported(type.text(), "BPE behind a ByteLevel pre-tokenizer");
+  return Unigram::read(model);
+}
+
 }  // namespace
 
 std::optional<TokenId> TokenizerParts::id(std::string_view token) const {
@@ -47,7 +55,7 @@ TokenizerParts read_tokenizer_json(const std::filesystem::path& dir) {
   TokenizerParts parts;
   parts.normalizer = Normalizer(file.child("normalizer"));
   parts.pre_tokenizer = PreTokenizer(file.child("pre_tokenizer"));
-  parts.model = std::make_unique<Bpe>(read_bpe_model(file.child("model"), parts.pre_tokenizer.byte_level()));
+  parts.model = read_model(file.child("model"), parts.pre_tokenizer.byte_level());
   parts.decoder = TokenDecoder(file.child("decoder"));
   parts.added.read(file.child("added_tokens"), parts.model->vocabulary(), parts.normalizer);
   find_ends(file.child("post_processor"), policy, parts);

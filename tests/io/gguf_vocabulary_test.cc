@@ -93,7 +93,8 @@ TEST(GgufVocabulary, UserDefinedTokensAreFoundInPlainTextAndControlTokensAreNot)
 
 TEST(GgufVocabulary, SentencePieceMergesByScoreThenFromTheLeft) {
   const Tokenizer tokenizer = load(scored());
-  EXPECT_EQ(tokenizer.encode("abc"), (Ids{12, 11}));  // by hand: "bc" (-1), then U+2581 + "a" (-3)
+  EXPECT_EQ(tokenizer.encode("abc"), (Ids{12, 11}));        // by hand: "bc" (-1), then U+2581 + "a" (-3)
+  EXPECT_EQ(tokenizer.encode("babc"), (Ids{9, 7, 6, 11}));  // not "ab", which begins further left
   EXPECT_EQ(tokenizer.encode("bab"), (Ids{9, 7, 10}));
   EXPECT_EQ(tokenizer.encode("  a"), (Ids{14, 12}));  // three U+2581: the left two first (-0.5)
   EXPECT_EQ(tokenizer.encode(""), Ids{});

@@ -71,6 +71,17 @@ TEST(TokenizerGolden, EveryComponentMatchesTheReferencePackage) {
   }
 }
 
+TEST(TokenizerGolden, UnigramsMatchTheReferencePackage) {
+  const Json file = golden("tokenizer_unigram.json");
+  ASSERT_EQ(file["variants"].size(), 4U);
+  for (const Json& row : file["variants"]) {
+    Json json = {{"version", "1.0"}, {"added_tokens", row["added_tokens"]}, {"model", file["models"][0]}};
+    for (const char* part : {"normalizer", "pre_tokenizer", "decoder"}) json[part] = row[part];
+    for (const auto& [key, value] : row["options"].items()) json["model"][key] = value;
+    check(test::load_tokenizer(json.dump()), row, row["name"].get<std::string>());
+  }
+}
+
 TEST(TokenizerGolden, Gpt2FilesMatchTheVectorsOfLlamaCpp) {
   SCALEBITS_NEEDS_SHARED_DATA();
   test::expect_llama_cpp_vectors(Tokenizer(test::shared_data() / "tokenizers/gpt2"), "gpt-2");

@@ -31,8 +31,8 @@ TEST(TokenizerRefusals, APlaceWithoutATokenizerIsRefusedWithWhatIsExpected) {
 }
 
 TEST(TokenizerRefusals, UnknownComponentsAreRefusedByName) {
-  EXPECT_THAT(refusal<Unsupported>("/model/type", R"("Unigram")"),
-              HasSubstr("model.type: got \"Unigram\", expected BPE"));
+  EXPECT_THAT(refusal<Unsupported>("/model/type", R"("WordPiece")"),
+              HasSubstr("model.type: got \"WordPiece\", expected BPE or Unigram"));
   EXPECT_THAT(refusal<Unsupported>("/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AA"})"),
               HasSubstr("normalizer: got \"Precompiled\""));
   EXPECT_THAT(
@@ -91,6 +91,28 @@ TEST(TokenizerRefusals, MergesMustNameTokens) {
   EXPECT_THAT(refusal<FormatError>("/model/merges", R"(["a b c"])"), HasSubstr("two tokens with a space between"));
   EXPECT_THAT(refusal<FormatError>("/model/merges", R"([["a"]])"), HasSubstr("a pair of tokens"));
   EXPECT_THAT(refusal<FormatError>("/model/merges", "7"), HasSubstr("model.merges: got 7, expected an array of pairs"));
+}
+
+TEST(TokenizerRefusals, UnigramsNeedPairsAndAnUnknownTokenWhereOneIsNeeded) {
+  Json json = small_tokenizer();
+  json["pre_tokenizer"] = nullptr;
+  json.erase("added_tokens");
+  const auto with = [&](const std::string& vocab, const std::string& more = "") {
+    json["model"] = parse_json(R"({"type": "Unigram", "vocab": )" + vocab + more + "}", "test");
+    return json.dump();
+  };
+  EXPECT_EQ(load_tokenizer(with(R"([["a", -1], ["b", -2.5], ["ab", -3]])")).encode("ab"), (std::vector<TokenId>{2}));
+  for (const char* vocab : {"[]", R"(["a"])", R"([["a"]])", R"([[1, 1]])", R"([["a", "1"]])", R"({"a": 1})"}) {
+    EXPECT_THAT(error_text<FormatError>([&] { load_tokenizer(with(vocab)); }), HasSubstr("model.vocab")) << vocab;
+  }
+  EXPECT_THAT(error_text<FormatError>([&] { load_tokenizer(with(R"([["a", 0]])", R"(, "unk_id": 1)")); }),
+              HasSubstr("model.unk_id: got 1"));
+  const Tokenizer bare = load_tokenizer(with(R"([["a", 0]])"));
+  EXPECT_THAT(error_text<FormatError>([&] { static_cast<void>(bare.encode("ax")); }),
+              HasSubstr("model.unk_id: missing, expected one, as there is no token for \"x\""));
+  json["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+  EXPECT_THAT(error_text<Unsupported>([&] { load_tokenizer(with(R"([["a", 0]])")); }),
+              HasSubstr("model.type: got \"Unigram\", expected BPE behind"));
 }
 
 TEST(TokenizerRefusals, AddedTokensMustAgreeWithTheVocabulary) {

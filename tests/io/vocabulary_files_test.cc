@@ -97,6 +97,8 @@ TEST_F(VocabularyFiles, MalformedFilesAreRefusedByPlace) {
   }
   write("merges.txt", "a b\r\nb a\n");
   EXPECT_THAT(refusal<FormatError>(), HasSubstr("merges.txt[1]: got the merge of \"b\" and \"a\", expected \"ba\""));
+  write("merges.txt", "a b\n#version 2\n");  // a header is the first line only
+  EXPECT_THAT(refusal<FormatError>(), HasSubstr("expected \"#version\" to be in the vocabulary"));
   write("merges.txt", "# b\n");  // a merge, no comment
   EXPECT_THAT(refusal<FormatError>(), HasSubstr("expected \"#\" to be in the vocabulary"));
   write("merges.txt", "");

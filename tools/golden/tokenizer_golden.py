@@ -14,6 +14,7 @@ sentencepiece_*.model, sentencepiece.json: two models trained here, and what the
 """
 
 import json
+import os
 import pathlib
 import random
 import tempfile
@@ -87,6 +88,15 @@ def small_model(byte_level):
     merges = [("a", "b"), ("ab", "c"), (space, "ab"), (space, space), ("f", "o"), ("fo", "o"), ("1", "2"), (space, "a")]
     tokens += ["".join(m) for m in merges] + ([] if byte_level else ["\u00e9"]) + ["cab", "aab"]
     return {"type": "BPE", "vocab": {t: i for i, t in enumerate(tokens)}, "merges": [list(m) for m in merges]}
+
+
+def unigram_model():
+    """Scores for which the best path is not the greedy one ("ab" + "c" against "a" + "bc"); byte tokens from 0x20 on."""
+    tokens = [("<unk>", 0.0)] + [(f"<0x{b:02X}>", -20.0) for b in range(0x20, 0x100)]
+    tokens += [(c, -6.0 - n / 8) for n, c in enumerate("abcefox'123i\u2581\u00e9")]
+    tokens += [("ab", -5.0), ("bc", -4.5), ("\u2581a", -3.25), ("\u2581ab", -5.5), ("foo", -4.0), ("\u2581\u2581", -4.75)]
+    tokens += [("cab", -6.5), ("oo", -8.0), ("aab", -7.0)]
+    return {"type": "Unigram", "unk_id": 0, "vocab": [list(t) for t in tokens], "byte_fallback": False}
 
 
 def added(vocab):
@@ -273,19 +283,21 @@ ADDED = ["<s>the sea</s> a", "the <sep> sea<sep>the", "[U]the [U] sea", "<sep>",
 
 
 def train(name, **options):
-    """Writes tests/io/golden/NAME; the training text is models/demo-5m's own (CC0)."""
+    """Writes tests/io/golden/NAME. The training text is models/demo-5m's own (CC0)."""
     text = (SHARED / "text/demo/validation.txt").read_text()[:60000]
+    here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder)
-        (path / "text").write_text(text)
-        (path / "rules.tsv").write_text("FF21\t41\nFB01\t66 69\nC6\t\n")
+        os.chdir(folder)  # the model records its paths
+        pathlib.Path("text").write_text(text)
+        pathlib.Path("rules.tsv").write_text("FF21\t41\nFB01\t66 69\nC6\t\n")
         if options.pop("rules", False):
-            options["normalization_rule_tsv"] = str(path / "rules.tsv")
+            options["normalization_rule_tsv"] = "rules.tsv"
         sentencepiece.SentencePieceTrainer.train(
-            input=str(path / "text"), model_prefix=str(path / "m"), user_defined_symbols=["[U]"],
-            control_symbols=["<ctl>"], num_threads=1, minloglevel=2, **options
+            input="text", model_prefix="m", user_defined_symbols=["[U]"], control_symbols=["<ctl>"], num_threads=1,
+            minloglevel=2, **options
         )
-        (GOLDEN / name).write_bytes((path / "m.model").read_bytes())
+        (GOLDEN / name).write_bytes(pathlib.Path("m.model").read_bytes())
+        os.chdir(here)
     return sentencepiece.SentencePieceProcessor(model_file=str(GOLDEN / name))
 
 
@@ -373,7 +385,20 @@ def main():
         {"byte_level": b, "model": small_model(b), "added_tokens": added(small_model(b)["vocab"])}
         for b in (True, False)
     ]
+    unigrams = []
+    for name, options in [("unigram", {}), ("unigram with bytes", {"byte_fallback": True})]:
+        for scheme in ["always", "first"]:
+            model = {**unigram_model(), **options}
+            vocab = {t: i for i, (t, _) in enumerate(model["vocab"])}
+            parts = {"normalizer": None, "pre_tokenizer": metaspace(scheme), "decoder": metaspace(scheme)}
+            whole = {"version": "1.0", "truncation": None, "padding": None, "post_processor": None, **parts,
+                     "added_tokens": added(vocab), "model": model}
+            tokenizer = Tokenizer.from_str(json.dumps(whole))
+            unigrams.append({"name": f"{name}, {scheme}", **parts, "added_tokens": whole["added_tokens"],
+                             "options": options, "encode": encodings(tokenizer, SMALL_TEXTS),
+                             "decode": decodings(tokenizer, 16, rng)})
     write("tokenizer_components.json", {"models": small, "variants": rows})
+    write("tokenizer_unigram.json", {"models": [unigram_model()], "variants": unigrams})
     write("tokenizer_patterns.json", {"patterns": [[name, [[t, pieces(p, t)] for t in TEXTS]] for name, p in PATTERNS.items()]})
     write("sentencepiece.json", {"models": sentencepiece_rows()})
 
