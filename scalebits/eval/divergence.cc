@@ -7,6 +7,7 @@
 #include "scalebits/base/errors.h"
 #include "scalebits/base/hash.h"
 #include "scalebits/io/file.h"
+#include "scalebits/io/tokenizer.h"
 
 namespace scalebits {
 namespace {
