@@ -5,10 +5,15 @@
 
 #include <set>
 
+#include "scalebits/base/checked.h"
 #include "scalebits/base/errors.h"
 
 namespace scalebits {
 namespace {
+
+/// Stored weights of a plan, padding included: more than any model has, and few enough that no sum of bytes or bits
+/// overflows.
+constexpr int64_t kMostWeights = int64_t{1} << 48;
 
 void check_length(const std::string& where, const char* what, const Permutation& perm, int64_t length) {
   if (!perm.empty() && static_cast<int64_t>(perm.size()) != length) {
@@ -100,10 +105,16 @@ void check_plan(const Plan& plan) {
   }
   const LinearPlan* owner = nullptr;
   std::set<std::string> names;
+  int64_t left = kMostWeights;
   for (const LinearPlan& linear : plan.linears) {
     const std::string& where = linear.name;
     if (!names.insert(linear.name).second) fail<FormatError>(where, "linear layer: got it twice, expected it once");
     if (linear.grid.n_weights() == 0) fail<FormatError>(where, "shape: got an empty matrix, expected weights");
+    left -= round_up(linear.grid.out_features(), kTileRows) * round_up(linear.grid.in_features(), kTileCols);
+    if (left < 0) {
+      fail<FormatError>(where, "shape: got {} x {} beside the layers before it, expected at most {} weights in all",
+                        linear.grid.out_features(), linear.grid.in_features(), kMostWeights);
+    }
     if (!(linear.grid.spec() == plan.spec)) {
       fail<FormatError>(where, "blocks: got {} x {} with groups of {}, expected the plan's {} x {} with groups of {}",
                         linear.grid.spec().rows, linear.grid.spec().cols, linear.grid.spec().group_size, plan.spec.rows,

@@ -102,4 +102,30 @@ Json read_json_or_empty(const std::filesystem::path& path) {
   return std::filesystem::exists(path) ? read_json(path) : Json(Json::object());
 }
 
+int64_t integer_in(const Json& json, int64_t least, int64_t most, std::string_view what, const std::string& where) {
+  // The parser makes integers from 0 on unsigned.
+  const auto* large = json.get_ptr<const Json::number_unsigned_t*>();
+  const auto* any = json.get_ptr<const Json::number_integer_t*>();
+  const bool fits = large != nullptr ? std::in_range<int64_t>(*large) : any != nullptr;
+  const int64_t value = !fits ? 0 : large != nullptr ? static_cast<int64_t>(*large) : *any;
+  if (!fits || value < least || value > most) {
+    fail<FormatError>(where, "{}: got {}, expected an integer in {}..{}", what, short_text(json), least, most);
+  }
+  return value;
+}
+
+uint64_t unsigned_integer(const Json& json, std::string_view what, const std::string& where) {
+  if (!json.is_number_unsigned()) {
+    fail<FormatError>(where, "{}: got {}, expected an integer in 0..2^64 - 1", what, short_text(json));
+  }
+  return json.get<uint64_t>();
+}
+
+std::string short_text(const Json& json) {
+  constexpr size_t kMostBytes = 40;
+  if (json.is_structured()) return json.is_array() ? "an array" : "an object";
+  if (json.is_string()) return quote(json.get_ref<const std::string&>(), kMostBytes);
+  return json.dump();
+}
+
 }  // namespace scalebits

@@ -3,15 +3,23 @@
 
 #include "scalebits/base/errors.h"
 #include "scalebits/io/json.h"
+#include "scalebits/io/text.h"
 
 namespace scalebits {
 namespace {
 
-/// json[key] as T, with an error that names file and key.
+/// json[key] as T, whole, with an error that names file and key.
 template <class T>
 T required(const Json& json, const char* key, const std::string& where) {
   try {
-    return json.at(key).get<T>();
+    const std::string name = std::string("quantization_config.") + key;
+    if constexpr (std::is_integral_v<T>) {
+      return to_integer<T>(json.at(key), name, where);
+    } else if constexpr (std::is_same_v<T, std::vector<int>>) {
+      return to_integers<int>(json.at(key), name, where);
+    } else {
+      return json.at(key).get<T>();
+    }
   } catch (const nlohmann::json::exception&) {
     fail<FormatError>(where, "quantization_config.{}: missing or of the wrong type. Was the file edited?", key);
   }
@@ -20,7 +28,7 @@ T required(const Json& json, const char* key, const std::string& where) {
 std::string one_of(const Json& json, const char* key, const char* a, const char* b, const std::string& where) {
   auto value = required<std::string>(json, key, where);
   if (value != a && value != b) {
-    fail<FormatError>(where, "quantization_config.{}: got \"{}\", expected {} or {}", key, value, a, b);
+    fail<FormatError>(where, "quantization_config.{}: got {}, expected {} or {}", key, quote(value), a, b);
   }
   return value;
 }
@@ -55,9 +63,9 @@ PackedConfig read_packed_config(const std::filesystem::path& dir) {
   const auto method = required<std::string>(q, "quant_method", where);
   if (method != kQuantMethod) {
     fail<Unsupported>(where,
-                      "quantization_config.quant_method: got \"{}\", expected \"{}\". Only checkpoints written by "
+                      "quantization_config.quant_method: got {}, expected \"{}\". Only checkpoints written by "
                       "scalebits can be read packed.",
-                      method, kQuantMethod);
+                      quote(method), kQuantMethod);
   }
   PackedConfig p;
   p.version = required<int>(q, "version", where);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/io/plan_file.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "scalebits/base/errors.h"
 #include "scalebits/io/file.h"
+#include "scalebits/io/text.h"
 
 namespace scalebits {
 namespace {
@@ -16,10 +18,38 @@ constexpr int kVersion = 2;
 int vocab_width_from_json(const Json& json, const char* key, const std::string& where) {
   if (!json.contains(key)) return kDenseBits;
   const Json& bits = json.at(key);
-  if (!bits.is_number_integer() || !is_vocab_width(bits.get<int64_t>())) {
-    fail<FormatError>(where, "{}: got {}, expected 2..8 or {}", key, bits.dump(), kDenseBits);
+  if (!bits.is_number_integer() || bits < 0 || bits > kDenseBits || !is_vocab_width(bits.get<int>())) {
+    fail<FormatError>(where, "{}: got {}, expected 2..8 or {}", key, short_text(bits), kDenseBits);
   }
   return bits.get<int>();
+}
+
+/// Names and words go into messages and records, so they are short and printable.
+std::string word_from_json(const Json& json, const char* key, const std::string& where) {
+  constexpr size_t kMostBytes = 256;
+  auto word = json.at(key).get<std::string>();
+  const auto odd = [](char c) { return c < ' ' || c > '~'; };
+  if (word.size() > kMostBytes || std::any_of(word.begin(), word.end(), odd)) {
+    fail<FormatError>(where, "{}: got {} ({} bytes), expected at most {} bytes of printable ASCII", key, quote(word),
+                      word.size(), kMostBytes);
+  }
+  return word;
+}
+
+Permutation perm_from_json(const Json& json, const char* key, const std::string& where) {
+  return to_integers<int32_t>(json.at(key), key, where);
+}
+
+std::vector<Permutation> perms_from_json(const Json& json, const char* key, const std::string& where) {
+  std::vector<Permutation> perms;
+  for (const Json& perm : json.at(key)) perms.push_back(to_integers<int32_t>(perm, key, where));
+  return perms;
+}
+
+BlockSpec spec_from_json(const Json& json, const std::string& where) {
+  const std::vector<int> block = to_integers<int>(json.at("block"), "block", where);
+  if (block.size() != 2) fail<FormatError>(where, "block: got {} numbers, expected 2", block.size());
+  return {block[0], block[1], integer_at<int>(json, "group_size", where)};
 }
 
 Plan plan_from_json(const Json& json, const std::string& where) {
@@ -27,25 +57,27 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     fail<FormatError>(where, "format: expected \"{}\" version {}. Is this a plan file?", kFormat, kVersion);
   }
   Plan plan;
-  plan.spec = {json.at("block").at(0).get<int>(), json.at("block").at(1).get<int>(), json.at("group_size").get<int>()};
-  plan.quantizer = json.at("quantizer").get<std::string>();
-  plan.method = json.at("method").get<std::string>();
-  plan.reorder = json.at("reorder").get<std::string>();
-  plan.reorder_mode = json.at("reorder_mode").get<std::string>();
-  plan.tie = json.at("tie").get<std::string>();
-  plan.model_fingerprint = json.at("model_fingerprint").get<std::string>();
-  plan.calib_hash = json.at("calib_hash").get<std::string>();
-  plan.seed = json.at("seed").get<uint64_t>();
+  plan.spec = spec_from_json(json, where);
+  plan.quantizer = word_from_json(json, "quantizer", where);
+  plan.method = word_from_json(json, "method", where);
+  plan.reorder = word_from_json(json, "reorder", where);
+  plan.reorder_mode = word_from_json(json, "reorder_mode", where);
+  plan.tie = word_from_json(json, "tie", where);
+  plan.model_fingerprint = word_from_json(json, "model_fingerprint", where);
+  plan.calib_hash = word_from_json(json, "calib_hash", where);
+  plan.seed = integer_at<uint64_t>(json, "seed", where);
   plan.vocab = {vocab_width_from_json(json, "embed_bits", where), vocab_width_from_json(json, "head_bits", where)};
-  plan.order = order_from_json(json.at("order"));
+  plan.order = order_from_json(json.at("order"), where);
   std::optional<size_t> owner;  // of the column order that the next layer may share
   for (const Json& item : json.at("linears")) {
     LinearPlan linear;
-    linear.name = item.at("name").get<std::string>();
-    linear.grid = BlockGrid(item.at("out_features").get<int64_t>(), item.at("in_features").get<int64_t>(), plan.spec);
-    linear.bits = widths_from_json(linear.grid, item.at("bits"), where + ": " + linear.name);
-    linear.row_perm = item.value("row_perm", Permutation());
-    linear.col_perm = item.value("col_perm", Permutation());
+    linear.name = word_from_json(item, "name", where);
+    const std::string at = where + ": " + linear.name;
+    linear.grid = BlockGrid(integer_at<int64_t>(item, "out_features", at), integer_at<int64_t>(item, "in_features", at),
+                            plan.spec);
+    linear.bits = widths_from_json(linear.grid, item.at("bits"), at);
+    if (item.contains("row_perm")) linear.row_perm = perm_from_json(item, "row_perm", at);
+    if (item.contains("col_perm")) linear.col_perm = perm_from_json(item, "col_perm", at);
     linear.shares_cols = item.value("shares_cols", false);
     if (linear.shares_cols) {
       if (!owner || !linear.col_perm.empty()) {
@@ -73,15 +105,16 @@ Json order_to_json(const FoldedOrder& order) {
   return {{"residual", order.residual}, {"layers", layers}};
 }
 
-FoldedOrder order_from_json(const Json& json) {
+FoldedOrder order_from_json(const Json& json, const std::string& where) {
   FoldedOrder order;
-  order.residual = json.at("residual").get<Permutation>();
+  order.residual = perm_from_json(json, "residual", where);
   for (const Json& l : json.at("layers")) {
-    order.layers.push_back({.mlp = l.at("mlp").get<Permutation>(),
-                            .experts = l.value("experts", std::vector<Permutation>()),
-                            .value = l.at("value").get<std::vector<Permutation>>(),
-                            .kv_heads = l.at("kv_heads").get<Permutation>(),
-                            .query_heads = l.at("query_heads").get<std::vector<Permutation>>()});
+    order.layers.push_back({.mlp = perm_from_json(l, "mlp", where),
+                            .experts = l.contains("experts") ? perms_from_json(l, "experts", where)
+                                                             : std::vector<Permutation>(),
+                            .value = perms_from_json(l, "value", where),
+                            .kv_heads = perm_from_json(l, "kv_heads", where),
+                            .query_heads = perms_from_json(l, "query_heads", where)});
   }
   return order;
 }
@@ -105,13 +138,13 @@ std::vector<uint8_t> widths_from_json(const BlockGrid& grid, const Json& rows, c
   }
   std::vector<uint8_t> bits;
   for (const Json& row : rows) {
-    const auto digits = row.get<std::string>();
+    const auto& digits = row.get_ref<const std::string&>();
     if (digits.size() != col_count) {
       fail<FormatError>(where, "bits: got a row of {} digits, expected {}", digits.size(), col_count);
     }
     for (const char digit : digits) {
       if (digit < '0' + kMinBits || digit > '0' + kMaxBits) {
-        fail<FormatError>(where, "bits: got \"{}\", expected digits {} to {}", digits, kMinBits, kMaxBits);
+        fail<FormatError>(where, "bits: got {}, expected digits {} to {}", quote(digits), kMinBits, kMaxBits);
       }
       bits.push_back(static_cast<uint8_t>(digit - '0'));
     }

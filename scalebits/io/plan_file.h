@@ -16,7 +16,7 @@ Plan parse_plan(std::string_view text, const std::string& where);
 Plan read_plan(const std::filesystem::path& path);
 
 Json order_to_json(const FoldedOrder& order);
-FoldedOrder order_from_json(const Json& json);
+FoldedOrder order_from_json(const Json& json, const std::string& where);
 /// Widths as one string of digits per row of blocks.
 Json widths_to_json(const BlockGrid& grid, const std::vector<uint8_t>& bits);
 std::vector<uint8_t> widths_from_json(const BlockGrid& grid, const Json& rows, const std::string& where);

@@ -42,7 +42,7 @@ std::vector<bool> fixed_from_json(const Json& names, const Plan& plan, const std
   std::vector<bool> fixed(plan.linears.size(), false);
   for (const Json& name : names) {
     const auto found = index.find(name.get<std::string>());
-    if (found == index.end()) fail<FormatError>(where, "fixed: got {}, expected a layer of the plan", name.dump());
+    if (found == index.end()) fail<FormatError>(where, "fixed: got {}, expected a layer of the plan", short_text(name));
     fixed[found->second] = true;
   }
   return fixed;
@@ -112,8 +112,8 @@ Json frontier_point_to_json(const FrontierPoint& point, std::span<const BlockGri
 
 FrontierPoint frontier_point_from_json(const Json& json, std::span<const BlockGrid> grids, const std::string& where) {
   FrontierPoint point;
-  point.budget_bytes = json.at("budget_bytes").get<int64_t>();
-  point.bytes = json.at("bytes").get<int64_t>();
+  point.budget_bytes = integer_at<int64_t>(json, "budget_bytes", where);
+  point.bytes = integer_at<int64_t>(json, "bytes", where);
   point.heldout_loss = json.at("heldout_loss").get<double>();
   point.heldout_kl = json.at("heldout_kl").get<double>();
   point.certificate = {json.at("certificate").at("predicted").get<double>(),

@@ -12,13 +12,13 @@ namespace {
 constexpr const char* kFormat = "scalebits-search-state";
 constexpr int kVersion = 3;
 
-std::vector<TraceEntry> trace_from_json(const Json& json) {
+std::vector<TraceEntry> trace_from_json(const Json& json, const std::string& where) {
   std::vector<TraceEntry> trace;
   for (const Json& e : json) {
-    trace.push_back({e.at("iteration").get<int64_t>(), e.at("gradient_loss").get<double>(),
-                     e.at("heldout_before").get<double>(), e.at("heldout_after").get<double>(),
-                     e.at("moves_up").get<int64_t>(), e.at("moves_down").get<int64_t>(),
-                     e.at("predicted_gain").get<double>(), e.at("accepted").get<bool>(), e.at("bytes").get<int64_t>(),
+    const auto integer = [&](const char* key) { return integer_at<int64_t>(e, key, where); };
+    trace.push_back({integer("iteration"), e.at("gradient_loss").get<double>(), e.at("heldout_before").get<double>(),
+                     e.at("heldout_after").get<double>(), integer("moves_up"), integer("moves_down"),
+                     e.at("predicted_gain").get<double>(), e.at("accepted").get<bool>(), integer("bytes"),
                      e.at("seconds").get<double>()});
   }
   return trace;
@@ -35,13 +35,13 @@ Json greedy_to_json(const GreedyState& state, const QuantizedLayers& layers) {
 }
 
 void greedy_from_json(const Json& json, const QuantizedLayers& layers, const std::string& where, GreedyState& state) {
-  state.iteration = json.at("iteration").get<int64_t>();
-  state.batch = json.at("batch").get<int64_t>();
+  state.iteration = integer_at<int64_t>(json, "iteration", where);
+  state.batch = integer_at<int64_t>(json, "batch", where);
   state.heldout = json.at("heldout").get<double>();
-  state.fresh_gradient = json.at("fresh_gradient").get<int64_t>();
-  state.stalls = json.at("stalls").get<int64_t>();
+  state.fresh_gradient = integer_at<int64_t>(json, "fresh_gradient", where);
+  state.stalls = integer_at<int64_t>(json, "stalls", where);
   state.finished = json.at("finished").get<bool>();
-  state.trace = trace_from_json(json.at("trace"));
+  state.trace = trace_from_json(json.at("trace"), where);
   for (size_t i = 0; i < layers.items.size(); ++i) {
     state.widths.push_back(widths_from_json(layers.items[i].grid, json.at("widths").at(i), where));
   }
@@ -80,8 +80,8 @@ FusedOrder fused_from_json(const Json& json, const QuantizedLayers& layers, cons
   FusedOrder orders(json.size());
   for (size_t i = 0; i < orders.size(); ++i) {
     const QuantizedLayers::Item& item = layers.items[i];
-    orders[i].rows = json[i].at("rows").get<Permutation>();
-    orders[i].cols = item.shares_cols ? orders[i - 1].cols : json[i].at("cols").get<Permutation>();
+    orders[i].rows = to_integers<int32_t>(json[i].at("rows"), "rows", where);
+    orders[i].cols = item.shares_cols ? orders[i - 1].cols : to_integers<int32_t>(json[i].at("cols"), "cols", where);
     if (orders[i].rows.size() != item.order.rows.size() || orders[i].cols.size() != item.order.cols.size()) {
       fail<FormatError>(where, "order of {}: got {} rows and {} columns, expected {} and {}", item.name,
                         orders[i].rows.size(), orders[i].cols.size(), item.order.rows.size(), item.order.cols.size());
@@ -113,7 +113,7 @@ std::vector<FrontierPoint> frontier_from_json(const Json& json, const QuantizedL
   std::vector<FrontierPoint> points;
   for (const Json& item : json) {
     points.push_back(frontier_point_from_json(item, grids_of(layers), where));
-    points.back().trace = trace_from_json(item.at("trace"));
+    points.back().trace = trace_from_json(item.at("trace"), where);
   }
   return points;
 }
@@ -167,7 +167,7 @@ std::optional<SearchState> load_search_state(const std::filesystem::path& path, 
     }
     SearchState state;
     greedy_from_json(json, layers, where, state);
-    state.order = order_from_json(json.at("order"));
+    state.order = order_from_json(json.at("order"), where);
     state.fused = fused_from_json(json.at("fused"), layers, where);
     if (json.contains("guard")) state.guard = guard_from_json(json.at("guard"), layers, where);
     if (json.contains("frontier")) state.frontier = frontier_from_json(json.at("frontier"), layers, where);

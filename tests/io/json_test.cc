@@ -30,6 +30,31 @@ TEST(Json, KeepsEveryKindOfValueAndTheOrderOfKeys) {
   EXPECT_EQ(parse_json("17", "w").get<int>(), 17);
 }
 
+TEST(Json, IntegersAreReadWholeOrRefused) {
+  EXPECT_EQ(to_integer<int>(Json(-2147483648LL), "n", "w"), -2147483648LL);
+  EXPECT_EQ(to_integer<int64_t>(parse_json("9223372036854775807", "w"), "n", "w"), INT64_MAX);
+  EXPECT_EQ(to_integer<uint64_t>(parse_json("18446744073709551615", "w"), "n", "w"), UINT64_MAX);
+  EXPECT_EQ(to_integers<int32_t>(Json({3, -1}), "n", "w"), (std::vector<int32_t>{3, -1}));
+  EXPECT_EQ(integer_at<int>(Json({{"a", 7}}), "a", "w"), 7);
+  // Each is another integer to the library: 4, 0, 2, 1, -1.
+  for (const char* text : {"4294967300", "9223372036854775808", "2.0", "true", "18446744073709551615", "-2147483649"}) {
+    const Json json = parse_json(text, "w");
+    EXPECT_THAT(error_text<FormatError>([&] { to_integer<int>(json, "n", "some.json"); }),
+                HasSubstr("[some.json] n: got " + json.dump() + ", expected an integer in -2147483648..2147483647"));
+  }
+  EXPECT_THAT(error_text<FormatError>([&] { to_integer<uint64_t>(Json(-1), "n", "w"); }),
+              HasSubstr("got -1, expected"));
+  EXPECT_THROW(to_integer<int64_t>(Json(UINT64_MAX), "n", "w"), FormatError);
+  EXPECT_THROW(to_integers<int32_t>(Json({1, 2.5}), "n", "w"), FormatError);
+}
+
+TEST(Json, ValuesInMessagesAreShort) {
+  EXPECT_EQ(short_text(Json("a\n")), "\"a\\n\"");
+  EXPECT_LT(short_text(Json(std::string(5000, 'x'))).size(), 100U);
+  EXPECT_EQ(short_text(Json(Json::array_t(5000))), "an array");
+  EXPECT_EQ(short_text(Json(2.5)), "2.5");
+}
+
 TEST(Json, RefusesDuplicateKeysAtAnyDepth) {
   EXPECT_THAT(refusal(R"({"a": 1, "b": 2, "a": 1})"), HasSubstr("[some.json] JSON key \"a\": got it twice"));
   EXPECT_THAT(refusal(R"([{"x": {"k": 1, "\u006b": 2}}])"), HasSubstr("\"k\": got it twice"));

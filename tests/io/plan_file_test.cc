@@ -99,6 +99,55 @@ std::string error_of(Edit edit) {
   return "accepted";
 }
 
+/// 2^32 + n is n where an integer is cut off.
+TEST(PlanFile, IntegersAreNotCutOff) {
+  constexpr int64_t kWrap = int64_t{1} << 32;
+  EXPECT_THAT(error_of([&](Json& j) { j["group_size"] = kWrap + 4; }), HasSubstr("group_size: got 4294967300"));
+  EXPECT_THAT(error_of([&](Json& j) { j["block"] = {kWrap + 16, 4}; }), HasSubstr("block: got 4294967312"));
+  EXPECT_THAT(error_of([](Json& j) { j["block"] = {16, 4, 4}; }), HasSubstr("block: got 3 numbers"));
+  EXPECT_THAT(error_of([](Json& j) { j["seed"] = -1; }), HasSubstr("seed: got -1"));
+  EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["in_features"] = 6.5; }), HasSubstr("a] in_features: got 6.5"));
+  EXPECT_THAT(error_of([&](Json& j) { j["order"]["residual"] = {2, kWrap, 1}; }), HasSubstr("residual: got 4294967296"));
+  EXPECT_THAT(error_of([](Json& j) {
+                j["order"]["layers"][0]["value"][0] = {0, kWrap + 1};
+              }),
+              HasSubstr("value: got 4294967297"));
+}
+
+TEST(PlanFile, SumsOverAPlanCannotOverflow) {
+  const auto large = [](int count) {
+    return error_of([&](Json& j) {
+      j["block"] = {2147483632, 16384};
+      j["group_size"] = 16384;
+      j["order"] = {{"residual", Json::array()}, {"layers", Json::array()}};
+      const Json layer = {{"out_features", 1 << 24}, {"in_features", 1 << 23}, {"bits", {std::string(512, '8')}}};
+      j["linears"] = Json::array();
+      for (int i = 0; i < count; ++i) {
+        j["linears"].push_back(layer);
+        j["linears"].back()["name"] = std::to_string(i);
+      }
+    });
+  };
+  EXPECT_EQ(large(2), "accepted");
+  EXPECT_THAT(large(3), HasSubstr("expected at most 281474976710656 weights in all"));
+}
+
+TEST(PlanFile, MessagesStayShortWhateverTheFileSays) {
+  const std::string longest(5000, 'x');
+  for (const char* key : {"quantizer", "reorder_mode", "tie", "model_fingerprint"}) {
+    const std::string error = error_of([&](Json& j) { j[key] = longest; });
+    EXPECT_THAT(error, HasSubstr("5000 bytes"));
+    EXPECT_LT(error.size(), 300U);
+  }
+  EXPECT_THAT(error_of([&](Json& j) { j["linears"][0]["name"] = longest; }), HasSubstr("5000 bytes"));
+  EXPECT_THAT(error_of([&](Json& j) { j["method"] = "a\nb"; }), HasSubstr("a\\nb"));
+  EXPECT_LT(error_of([&](Json& j) {
+              j["linears"][0]["in_features"] = 20000;
+              j["linears"][0]["bits"] = {longest, longest};
+            }).size(),
+            300U);
+}
+
 TEST(PlanFile, RefusesWhatIsNoPlan) {
   EXPECT_THAT(error_of([](Json& j) { j["format"] = "other"; }), HasSubstr("Is this a plan file?"));
   EXPECT_THAT(error_of([](Json& j) { j.erase("linears"); }), HasSubstr("linears"));
