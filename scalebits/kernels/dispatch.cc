@@ -3,6 +3,10 @@
 
 #include <fmt/ranges.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <array>
 #include <cstdlib>
 
@@ -16,6 +20,14 @@ struct Candidate {
   bool (*available)() noexcept;
 };
 
+#if defined(__x86_64__)
+/// clang 14 does not know the name in __builtin_cpu_supports.
+bool has_f16c() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 /// Best first. What a machine can run is asked here, because a file compiled for an instruction set may use it
 /// anywhere.
 constexpr std::array kCandidates = {
@@ -28,8 +40,7 @@ constexpr std::array kCandidates = {
               }},
     Candidate{&avx2::kTable,
               []() noexcept {
-                return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
-                       __builtin_cpu_supports("f16c") != 0;
+                return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 && has_f16c();
               }},
 #endif
     Candidate{&reference::kTable, []() noexcept { return true; }},

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <ranges>
 
 #include "scalebits/base/checked.h"
 #include "scalebits/base/errors.h"
@@ -30,6 +29,20 @@ int64_t bytes_before(const PanelOffsets& panels, int64_t panel) {
 int64_t n_tasks(int64_t bytes, int64_t n_panels) {
   const int64_t wanted = std::min(kTasksPerThread * num_threads(), bytes / kLeastTaskBytes);
   return std::clamp<int64_t>(wanted, 1, n_panels);
+}
+
+/// The first panel that `reached` holds for, or `count`; it holds for all behind that one.
+int64_t first_panel(int64_t count, const auto& reached) {
+  int64_t first = 0;
+  for (int64_t end = count; first < end;) {
+    const int64_t middle = first + (end - first) / 2;
+    if (reached(middle)) {
+      end = middle;
+    } else {
+      first = middle + 1;
+    }
+  }
+  return first;
 }
 
 /// Where kernels write the rows of one panel, before they go to their places. Kept by the thread.
@@ -123,10 +136,9 @@ void multiply_int8(std::span<const Int8Product> products) {
         return std::min(static_cast<int64_t>(static_cast<double>(twice) / 2 / share), tasks - 1);
       };
       const int64_t count = p.w->grid.row_blocks();
-      const auto all = std::views::iota(int64_t{0}, count);
-      const auto first = std::ranges::partition_point(all, [&](int64_t panel) { return owner(panel) < task; });
-      const auto end = std::ranges::partition_point(all, [&](int64_t panel) { return owner(panel) <= task; });
-      multiply_panels(kernels, p, first - all.begin(), end - all.begin());
+      const int64_t first = first_panel(count, [&](int64_t panel) { return owner(panel) >= task; });
+      const int64_t end = first_panel(count, [&](int64_t panel) { return owner(panel) > task; });
+      multiply_panels(kernels, p, first, end);
       before += bytes_before(*p.panels, count);
     }
   });
