@@ -32,7 +32,7 @@ void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequ
         n, [&](int64_t i) { x[static_cast<size_t>(i)] = weights.embed(sequences[static_cast<size_t>(first + i)]); });
     for (int64_t l = 0; l < weights.config().n_layers; ++l) {
       throw_if_stopped();
-      const DecoderLayer layer = weights.layer(l);
+      const DecoderLayer layer = decoded_once(weights.layer(l));
       parallel_for(n, [&](int64_t i) {
         const at::NoGradGuard no_grad;
         at::Tensor& xi = x[static_cast<size_t>(i)];

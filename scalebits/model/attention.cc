@@ -15,6 +15,9 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kQueryChunk = 512;
+/// Scores of all heads that are formed at once: they stay in a core's second-level cache (1 MB), and short texts are
+/// spared an operation of libtorch for every head.
+constexpr int64_t kFewScores = int64_t{1} << 18;
 
 double scale_of(const AttentionRule& rule, const at::Tensor& q) {
   return rule.scale > 0 ? rule.scale : 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
@@ -34,10 +37,10 @@ at::Tensor scores(const at::Tensor& q, const at::Tensor& k, const AttentionRule&
   return rule.cap > 0 ? x.div_(rule.cap).tanh_().mul_(rule.cap) : x;
 }
 
-/// Attention probabilities of a chunk from its scores [n, keys], which are overwritten. The last query sees the last
-/// key.
+/// Attention probabilities of a chunk from its scores [..., n, keys], which are overwritten. The last query sees the
+/// last key.
 at::Tensor probabilities(at::Tensor scores, const AttentionRule& rule) {
-  const int64_t n = scores.size(0), keys = scores.size(1);
+  const int64_t n = scores.size(-2), keys = scores.size(-1);
   const auto hide = [&](const at::Tensor& hidden) {
     scores.masked_fill_(hidden, -std::numeric_limits<float>::infinity());
   };
@@ -61,21 +64,23 @@ void for_each_chunk(const at::Tensor& q, const at::Tensor& k, const AttentionRul
   }
 }
 
-/// One query per sequence: all heads in two batched products, the query heads of a group as the rows of one matrix.
-at::Tensor attend_last(const at::Tensor& q, const at::Tensor& all_k, const at::Tensor& all_v,
-                       const AttentionRule& rule) {
-  const int64_t seen = rule.window > 0 ? std::min(rule.window, all_k.size(2)) : all_k.size(2);
-  const at::Tensor k = all_k.narrow(2, all_k.size(2) - seen, seen), v = all_v.narrow(2, all_k.size(2) - seen, seen);
-  const int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), head_dim = q.size(3);
-  const at::Tensor grouped = q.reshape({batch, kv_heads, heads / kv_heads, head_dim});
+/// Few queries per sequence: all heads in two batched products, the query heads of a group as the rows of one matrix.
+at::Tensor attend_few(const at::Tensor& q, const at::Tensor& all_k, const at::Tensor& all_v,
+                      const AttentionRule& rule) {
+  const int64_t batch = q.size(0), heads = q.size(1), t = q.size(2), head_dim = q.size(3);
+  const int64_t kv_heads = all_k.size(1), group = heads / kv_heads, before = all_k.size(2) - t;
+  const int64_t keys = t + (rule.window > 0 ? std::min(rule.window - 1, before) : before);  // that any of them sees
+  const at::Tensor k = all_k.narrow(2, all_k.size(2) - keys, keys), v = all_v.narrow(2, all_k.size(2) - keys, keys);
+  const at::Tensor grouped = q.reshape({batch, kv_heads, group * t, head_dim});
   at::Tensor x = batched_matmul(grouped, k, /*transpose_b=*/true).mul_(scale_of(rule, q));
   if (rule.cap > 0) x.div_(rule.cap).tanh_().mul_(rule.cap);
-  const at::Tensor p = at::softmax(x, -1, at::kFloat).to(q.scalar_type());
-  return batched_matmul(p, v, /*transpose_b=*/false).reshape({batch, heads, 1, head_dim});
+  const at::Tensor p = probabilities(x.view({batch, kv_heads, group, t, keys}), rule);
+  const at::Tensor of_group = p.view({batch, kv_heads, group * t, keys});
+  return batched_matmul(of_group, v, /*transpose_b=*/false).reshape({batch, heads, t, head_dim});
 }
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionRule& rule) {
-  if (q.size(2) == 1) return attend_last(q, k, v, rule);
+  if (q.size(0) * q.size(1) * q.size(2) * k.size(2) <= kFewScores || q.size(2) == 1) return attend_few(q, k, v, rule);
   at::Tensor out = at::empty_like(q, at::MemoryFormat::Contiguous);
   for_each_chunk(q, k, rule, [&](const Chunk& c) {
     const at::Tensor p = probabilities(scores(c.queries(q), c.of_keys(k).contiguous(), rule), rule);

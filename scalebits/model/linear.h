@@ -55,6 +55,8 @@ class PackedLinear final : public Linear {
   [[nodiscard]] int64_t out_features() const override { return view_.grid.out_features(); }
   [[nodiscard]] int64_t in_features() const override { return view_.grid.in_features(); }
   [[nodiscard]] at::Tensor forward(const at::Tensor& x, LinearTap* tap) const override;
+  /// All weights, in the model's order. [out_features, in_features] f32
+  [[nodiscard]] at::Tensor dense() const;
   /// The exact weights of some rows, [rows.size(), in_features] f32. @param rows each in 0..out_features - 1
   [[nodiscard]] at::Tensor decoded(std::span<const int32_t> rows) const;
   void decode_into(std::span<const int32_t> rows, std::span<float> out) const;
@@ -72,5 +74,9 @@ class PackedLinear final : public Linear {
   RowColOrder order_;
   Activations activations_;
 };
+
+/// The same layer with dense f32 weights where it is packed and its activations stay exact, else itself: for several
+/// products of many tokens each, every one of which would decode all of it. Decoded on all threads.
+std::shared_ptr<const Linear> decoded_once(std::shared_ptr<const Linear> linear);
 
 }  // namespace scalebits

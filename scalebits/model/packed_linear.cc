@@ -33,11 +33,21 @@ at::Tensor PackedLinear::forward(const at::Tensor& x, LinearTap* tap) const {
   } else if (tokens <= kMaxGemvTokens) {
     gemv_packed(view_, panels_, from, tokens, to, {order_.rows, order_.cols});
   } else {
-    at::Tensor w = at::empty({n, k}, x.options());
-    decode_packed(view_, panels_, {w.data_ptr<float>(), static_cast<size_t>(n * k)}, {order_.rows, order_.cols});
-    y = matmul_nt(xc, w);
+    y = matmul_nt(xc, dense());
   }
   return bias_.defined() ? y + bias_ : y;
+}
+
+at::Tensor PackedLinear::dense() const {
+  at::Tensor w = at::empty({out_features(), in_features()}, at::kFloat);
+  decode_packed(view_, panels_, {w.data_ptr<float>(), static_cast<size_t>(w.numel())}, {order_.rows, order_.cols});
+  return w;
+}
+
+std::shared_ptr<const Linear> decoded_once(std::shared_ptr<const Linear> linear) {
+  const auto* packed = dynamic_cast<const PackedLinear*>(linear.get());
+  if (packed == nullptr || packed->activations() == Activations::kInt8) return linear;
+  return std::make_shared<DenseLinear>(packed->dense(), packed->bias());
 }
 
 void PackedLinear::decode_into(std::span<const int32_t> rows, std::span<float> out) const {

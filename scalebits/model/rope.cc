@@ -39,6 +39,15 @@ RopeTable::Angles angles(const std::vector<double>& frequencies, int64_t positio
   return table;
 }
 
+/// @param x [B, heads, T, head_dim]; @param cos, sin [T, rotary_dim] f32
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  const int64_t turned = cos.size(1), half = turned / 2;
+  const at::Tensor head = x.narrow(3, 0, turned);
+  const at::Tensor swapped = at::cat({-head.narrow(3, half, half), head.narrow(3, 0, half)}, 3);
+  const at::Tensor rotated = head * cos.to(x.scalar_type()) + swapped * sin.to(x.scalar_type());
+  return turned == x.size(3) ? rotated : at::cat({rotated, x.narrow(3, turned, x.size(3) - turned)}, 3);
+}
+
 }  // namespace
 
 std::vector<double> rope_frequencies(const ModelConfig& config, int64_t positions) {
@@ -66,15 +75,15 @@ RopeTable::RopeTable(const ModelConfig& config, int64_t positions)
 }
 
 at::Tensor RopeTable::apply(const at::Tensor& x, int64_t position, bool windowed) const {
-  const Angles& table = of(windowed);
-  const int64_t t = x.size(2), turned = table.cos.size(1), half = turned / 2;
+  const int64_t t = x.size(2);
   SCALEBITS_CHECK(position >= 0 && position + t <= positions());
-  const at::Tensor c = table.cos.narrow(0, position, t).to(x.scalar_type());
-  const at::Tensor s = table.sin.narrow(0, position, t).to(x.scalar_type());
-  const at::Tensor head = x.narrow(3, 0, turned);
-  const at::Tensor swapped = at::cat({-head.narrow(3, half, half), head.narrow(3, 0, half)}, 3);
-  const at::Tensor rotated = head * c + swapped * s;
-  return turned == x.size(3) ? rotated : at::cat({rotated, x.narrow(3, turned, x.size(3) - turned)}, 3);
+  const Angles& table = of(windowed);
+  return rotate(x, table.cos.narrow(0, position, t), table.sin.narrow(0, position, t));
+}
+
+at::Tensor RopeTable::apply(const at::Tensor& x, const at::Tensor& position, bool windowed) const {
+  const Angles& table = of(windowed);
+  return rotate(x, table.cos.index_select(0, position), table.sin.index_select(0, position));
 }
 
 }  // namespace scalebits

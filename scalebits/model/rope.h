@@ -25,6 +25,8 @@ class RopeTable {
   /// Rotates channel pairs (i, i + rotary_dim / 2). @param x [B, heads, T, head_dim], first token at `position`
   /// @param windowed  whether the layer has a window
   [[nodiscard]] at::Tensor apply(const at::Tensor& x, int64_t position, bool windowed = false) const;
+  /// The same for tokens anywhere. @param position [T] int64, each below positions()
+  [[nodiscard]] at::Tensor apply(const at::Tensor& x, const at::Tensor& position, bool windowed = false) const;
   [[nodiscard]] const Angles& of(bool windowed) const { return windowed ? windowed_ : full_; }
   [[nodiscard]] int64_t positions() const { return full_.cos.defined() ? full_.cos.size(0) : 0; }
 

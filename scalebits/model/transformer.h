@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "scalebits/model/attention.h"
@@ -23,6 +24,9 @@ struct DecoderLayer {
   std::shared_ptr<const Linear> router;               ///< [n_experts, d_model] f32; nullptr where the MLP is dense
   [[nodiscard]] const Linear& operator[](Slot slot) const { return *linear[slot.index()]; }
 };
+
+/// The layer for products of many tokens: its packed matrices decoded once (decoded_once of linear.h).
+DecoderLayer decoded_once(DecoderLayer layer);
 
 /// One tap per linear layer, for one sequence. The layer that fills them makes them. An expert's hold the tokens that
 /// it computed, in order; they are undefined where it computed none.
@@ -49,6 +53,15 @@ struct KvCache {
   KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype);
 };
 
+/// Several texts laid end to end as the rows of one x, without padding. A run of rows may continue a text whose
+/// beginning was computed before, so that what texts have in common is computed once.
+struct TextRun {
+  int64_t row = 0, count = 0;       ///< its rows of x
+  int64_t position = 0;             ///< of its first token in its text
+  const KvCache* before = nullptr;  ///< keys and values of the `position` tokens before it; nullptr for none
+  KvCache* kept = nullptr;          ///< out: keys and values of the whole text so far; nullptr if nobody continues it
+};
+
 /// y = x * w / sqrt(mean(x^2) + eps), computed in f32. @param x [..., d]
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
@@ -71,5 +84,11 @@ at::Tensor mlp_half(const ModelConfig& config, const DecoderLayer& layer, const 
 /// @param taps     filled by the backward pass, or nullptr
 at::Tensor decoder_layer_forward(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
                                  const at::Tensor& x, int64_t position, KvCache* cache, LayerTaps* taps);
+
+/// Both halves for many texts at once. Inference only.
+/// @param x     [1, rows, d_model]
+/// @param runs  together all rows, in their order
+at::Tensor decoder_layer_forward(const ModelConfig& config, const DecoderLayer& layer, const RopeTable& rope,
+                                 const at::Tensor& x, std::span<const TextRun> runs);
 
 }  // namespace scalebits
