@@ -214,6 +214,8 @@ Json run_kl(const EvalOptions& o, Session& session) {
              d.standard_error);
   print_line("percentiles   90 %: {:.6f}, 99 %: {:.6f}, 99.9 %: {:.6f}, largest: {:.6f}", d.p90, d.p99, d.p999, d.max);
   print_line("same top      {:.3f} % of tokens", 100 * d.same_top);
+  print_line("delta p       RMS {:.4f} +- {:.4f} %, mean {:+.4f} % (probability of the text's tokens)",
+             100 * d.rms_delta_p, 100 * d.rms_delta_p_standard_error, 100 * d.mean_delta_p);
   print_line("perplexity    {:.4f} +- {:.4f}", d.model.value, d.model.standard_error);
   print_line("reference     {:.4f} +- {:.4f}", d.reference.value, d.reference.standard_error);
   print_line("speed         {:.0f} tokens/s through both models", static_cast<double>(tokens_read(set)) / seconds);
@@ -225,6 +227,9 @@ Json run_kl(const EvalOptions& o, Session& session) {
                {"kl_p999", d.p999},
                {"kl_max", d.max},
                {"same_top", d.same_top},
+               {"rms_delta_p", d.rms_delta_p},
+               {"rms_delta_p_standard_error", d.rms_delta_p_standard_error},
+               {"mean_delta_p", d.mean_delta_p},
                {"nll", d.model.nll},
                {"nll_ref", d.reference.nll},
                {"perplexity", d.model.value},

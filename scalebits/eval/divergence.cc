@@ -25,6 +25,24 @@ void score_window(const ModelWeights& model, const ModelWeights& reference, cons
   }
 }
 
+/// Moments of what the model adds to the probability of the text's tokens.
+void set_delta_p(std::span<const TokenDivergence> tokens, Divergence& result) {
+  double sum = 0, squares = 0, fourths = 0;
+  for (const TokenDivergence& t : tokens) {
+    const double delta = std::exp(-t.nll) - std::exp(-t.nll_ref), square = delta * delta;
+    sum += delta;
+    squares += square;
+    fourths += square * square;
+  }
+  const auto n = static_cast<double>(tokens.size());
+  result.mean_delta_p = sum / n;
+  const double mean_square = squares / n;
+  result.rms_delta_p = std::sqrt(mean_square);
+  if (n < 2 || mean_square == 0) return;
+  const double variance = std::max(0.0, fourths / n - mean_square * mean_square);
+  result.rms_delta_p_standard_error = std::sqrt(variance / (n - 1)) / (2 * result.rms_delta_p);
+}
+
 std::string tokenizer_hash(const ModelWeights& model) {
   Hasher hasher;
   for (const auto& file : tokenizer_files(model.checkpoint().dir())) hasher.update(MappedFile(file).bytes());
@@ -64,6 +82,7 @@ Divergence divergence_of(std::span<const TokenDivergence> tokens) {
   for (const double x : kl) squares += (x - result.mean) * (x - result.mean);
   if (kl.size() > 1) result.standard_error = std::sqrt(squares / n / (n - 1));
   result.same_top = static_cast<double>(same) / n;
+  set_delta_p(tokens, result);
   std::sort(kl.begin(), kl.end());
   result.p90 = percentile(kl, 0.9);
   result.p99 = percentile(kl, 0.99);

@@ -14,6 +14,9 @@ struct Divergence {
   double standard_error = 0.0;  ///< of the mean, tokens taken as independent
   double p90 = 0.0, p99 = 0.0, p999 = 0.0, max = 0.0;
   double same_top = 0.0;  ///< share of tokens for which both models put the same token first
+  /// Of delta p = p_model(token) - p_reference(token) over the text's own tokens, as llama.cpp's tools/perplexity.
+  double mean_delta_p = 0.0, rms_delta_p = 0.0;
+  double rms_delta_p_standard_error = 0.0;  ///< that of the mean square, carried through the root
   Perplexity model, reference;
 };
 

@@ -38,6 +38,18 @@ TEST(DivergenceOf, HandComputedNumbers) {
   EXPECT_DOUBLE_EQ(d.model.value, std::exp(3.0));
 }
 
+TEST(DivergenceOf, DeltaPIsTheDifferenceOfTheTokensProbabilities) {
+  const double half = std::log(2.0), quarter = std::log(4.0), tenth = std::log(10.0);
+  // 0.5 - 0.25, 0.25 - 0.5, 0.5 - 0.1: squares 0.0625, 0.0625, 0.16; fourth powers 0.00390625, 0.00390625, 0.0256.
+  const std::vector<TokenDivergence> tokens = {
+      {.nll_ref = quarter, .nll = half}, {.nll_ref = half, .nll = quarter}, {.nll_ref = tenth, .nll = half}};
+  const Divergence d = divergence_of(tokens);
+  EXPECT_NEAR(d.mean_delta_p, 0.4 / 3, 1e-15);
+  EXPECT_NEAR(d.rms_delta_p, std::sqrt(0.095), 1e-15);
+  EXPECT_NEAR(d.rms_delta_p_standard_error, std::sqrt((0.0334125 / 3 - 0.095 * 0.095) / 2) / (2 * std::sqrt(0.095)),
+              1e-15);
+}
+
 TEST(DivergenceOf, NamesTheFirstTokenThatIsNotFinite) {
   const std::vector<TokenDivergence> tokens = {{}, {}, {.kl = std::numeric_limits<double>::quiet_NaN()}};
   EXPECT_THAT(error_text<Error>([&] { divergence_of(tokens); }), HasSubstr("token 2: got nan"));
@@ -98,6 +110,8 @@ TEST(MeasureDivergence, OfAModelFromItselfIsZero) {
   const Divergence d = measure_divergence(*model, *same, two_windows(), silent_log());
   EXPECT_EQ(d.mean, 0);
   EXPECT_EQ(d.max, 0);
+  EXPECT_EQ(d.rms_delta_p, 0);
+  EXPECT_EQ(d.rms_delta_p_standard_error, 0);
   EXPECT_EQ(d.same_top, 1);
 }
 
