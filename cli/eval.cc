@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/eval_model.h"
 #include "scalebits/base/errors.h"
 #include "scalebits/calibrate/tokens.h"
 #include "scalebits/eval/divergence.h"
@@ -16,7 +17,8 @@ namespace scalebits::cli {
 namespace {
 
 struct EvalOptions {
-  std::string model, ref, text, protocol = "gptq", separator, dump_tokens, dtype = "f32", activations = "f32";
+  EvalModelFlags model;
+  std::string ref, text, protocol = "gptq", separator, dump_tokens;
   int64_t seqlen = 0, windows = 0;
   uint64_t seed = 1;
 };
@@ -24,7 +26,7 @@ struct EvalOptions {
 CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std::string& description,
                            Invocation& invocation, EvalOptions& o) {
   CLI::App* command = add_command(parent, name, description, invocation);
-  command->add_option("MODEL", o.model, "Directory of a dense or packed checkpoint")->required();
+  command->add_option("MODEL", o.model.dir, "Directory of a dense or packed checkpoint")->required();
   command
       ->add_option(
           "--text", o.text,
@@ -54,38 +56,13 @@ CLI::App* add_eval_command(CLI::App& parent, const std::string& name, const std:
   command->add_option("--windows", o.windows, "Only the first N windows (default: all)")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
-  command->add_option("--dtype", o.dtype, "Arithmetic of dense models: f32 or bf16 (packed ones use f32)")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->type_name("NAME")
-      ->capture_default_str();
-  command
-      ->add_option("--activations", o.activations,
-                   "Of MODEL's packed layers: f32 (exact), or rounded to int8 as generation does")
-      ->check(CLI::IsMember({"f32", "int8"}))
-      ->type_name("NAME")
-      ->capture_default_str();
+  add_arithmetic_options(command, o.model);
   command
       ->add_option("--dump-tokens", o.dump_tokens,
                    "Write the windows' token ids: int32, little endian, SEQLEN for each "
                    "window")
       ->type_name("FILE");
   return command;
-}
-
-/// @param activations  of packed layers
-std::unique_ptr<ModelWeights> open(const std::string& dir, const EvalOptions& o,
-                                   const std::string& activations = "f32") {
-  const at::ScalarType wanted = o.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  auto model = open_model(dir, wanted, activations == "int8" ? Activations::kInt8 : Activations::kFloat);
-  if (model->dtype() != wanted) {
-    fail<InvalidArgument>("--dtype", "got {}, expected f32: {} is packed, and packed models compute in f32.", o.dtype,
-                          dir);
-  }
-  if (activations == "int8" && model->config().quant_method.empty()) {
-    fail<InvalidArgument>("--activations", "got int8, expected f32: {} is dense, and only packed layers round them.",
-                          dir);
-  }
-  return model;
 }
 
 void dump_tokens(const WindowSet& set, const std::string& path) {
@@ -125,7 +102,7 @@ WindowSet prepare(const EvalOptions& o, const ModelWeights& model, const ModelWe
     if (!o.dump_tokens.empty()) dump_tokens(set, o.dump_tokens);
     return set;
   }
-  const Tokenizer tokenizer(o.model);
+  const Tokenizer tokenizer(o.model.dir);
   const std::vector<std::string> documents = read_documents(o.text, o.separator);
   const auto ids = tokenize_documents(tokenizer, documents, options.protocol);
   WindowSet set = cut_windows(ids, tokenizer.add_bos() ? tokenizer.bos() : std::nullopt, options, o.text);
@@ -167,7 +144,7 @@ void print_protocol(const WindowSet& set) {
 
 /// What the records of both commands begin with.
 Json protocol_json(const EvalOptions& o, const WindowSet& set, double seconds) {
-  return {{"activations", o.activations},
+  return {{"activations", o.model.activations},
           {"protocol", protocol_name(set.options.protocol)},
           {"seqlen", set.options.seqlen},
           {"stride", set.options.seqlen},
@@ -188,7 +165,7 @@ double timed(Measure measure) {
 }
 
 Json run_ppl(const EvalOptions& o, Session& session) {
-  const auto model = open(o.model, o, o.activations);
+  const auto model = open_for_eval(o.model);
   const WindowSet set = prepare(o, *model, *model, session.log);
   print_protocol(set);
   Perplexity p;
@@ -202,8 +179,8 @@ Json run_ppl(const EvalOptions& o, Session& session) {
 }
 
 Json run_kl(const EvalOptions& o, Session& session) {
-  const auto model = open(o.model, o, o.activations);
-  const auto reference = open(o.ref, o);
+  const auto model = open_for_eval(o.model);
+  const auto reference = open_for_eval({o.ref, o.model.dtype, "f32"});
   check_comparable(*model, *reference);
   const WindowSet set = prepare(o, *model, *reference, session.log);
   check_seqlen(set.options.seqlen, reference->config());
@@ -240,7 +217,7 @@ Json run_kl(const EvalOptions& o, Session& session) {
 }  // namespace
 
 void add_eval(CLI::App& app, Invocation& invocation) {
-  CLI::App* eval = app.add_subcommand("eval", "Measure the quality of a model on a text");
+  CLI::App* eval = app.add_subcommand("eval", "Measure the quality of a model on a text or on tasks");
   eval->require_subcommand(1);
 
   const auto ppl = std::make_shared<EvalOptions>();
@@ -256,6 +233,8 @@ void add_eval(CLI::App& app, Invocation& invocation) {
       ->required()
       ->type_name("DIR");
   on_run(command, invocation, [kl](Session& session) { return run_kl(*kl, session); });
+
+  add_eval_tasks(*eval, invocation);
 }
 
 }  // namespace scalebits::cli

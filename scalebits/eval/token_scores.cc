@@ -48,6 +48,17 @@ void token_nll(const at::Tensor& logits, std::span<const int32_t> targets, std::
   for (size_t i = 0; i < out.size(); ++i) out[i] = softmax.log_partition(i) - logit(logits, i, targets[i]);
 }
 
+void score_targets(const at::Tensor& logits, std::span<const RowTarget> targets, std::span<TokenScore> out) {
+  const Softmax softmax(logits);
+  SCALEBITS_CHECK(out.size() == targets.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const auto row = static_cast<size_t>(targets[i].row);
+    SCALEBITS_CHECK(row < softmax.sums.size());
+    out[i].nll = softmax.log_partition(row) - logit(logits, row, targets[i].id);
+    out[i].top = softmax.top_id[row] == targets[i].id;
+  }
+}
+
 void token_divergence(const at::Tensor& ref, const at::Tensor& model, std::span<const int32_t> targets,
                       std::span<TokenDivergence> out) {
   const Softmax p(ref), q(model);

@@ -20,6 +20,18 @@ struct TokenDivergence {
 /// @param logits  [n, vocab] f32; @param targets [n], each in 0..vocab-1
 void token_nll(const at::Tensor& logits, std::span<const int32_t> targets, std::span<double> out);
 
+/// What one row of logits says about one token.
+struct RowTarget {
+  int64_t row = 0;
+  int32_t id = 0;
+};
+struct TokenScore {
+  double nll = 0.0;  ///< nats
+  bool top = false;  ///< it is the most probable token (ties: the lowest id)
+};
+/// @param logits  [n, vocab] f32
+void score_targets(const at::Tensor& logits, std::span<const RowTarget> targets, std::span<TokenScore> out);
+
 /// @param ref, model  logits [n, vocab] f32 of the reference and of the model under test
 void token_divergence(const at::Tensor& ref, const at::Tensor& model, std::span<const int32_t> targets,
                       std::span<TokenDivergence> out);

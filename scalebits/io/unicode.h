@@ -28,6 +28,7 @@ bool is_word(char32_t c);         ///< what `\w` is to the reference: letters, m
 bool is_printable(char32_t c);    ///< what Python's str.isprintable() says of one character
 char32_t to_upper(char32_t c);    ///< simple case mappings: one character for one
 char32_t to_lower(char32_t c);
+char32_t to_title(char32_t c);
 bool is_cased(char32_t c);  ///< upper, lower or title case
 
 /// Start of the white space that ends at `end`; end of the white space that starts at `begin`.
