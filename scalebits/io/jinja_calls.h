@@ -55,6 +55,11 @@ const Value& defined(const Value& value);
 /// The text of a string; another kind is an error. @param what  for it: "str.join"
 const std::string& text_of(const Value& value, std::string_view what);
 
+/// What it may cost to find `part` in `text`: comparisons that fail late.
+inline size_t search_work(std::string_view text, std::string_view part) {
+  return text.size() + text.size() * part.size() / 64;
+}
+
 /// Refuses the name of something that Python's values of this kind have and we do not (or not without a call).
 void check_attribute(const Value& of, std::string_view name);
 Value call_method(const Value& self, const std::string& name, const Call& call, Work& work);

@@ -64,7 +64,7 @@ Value Renderer::evaluate(const Expression& e, const Value* text) {
 }
 
 Value Renderer::name(const Expression& e) {
-  if (const Value* found = scope_->find(e.name)) return *found;
+  if (const Value* found = scope_->find(e.name, work_)) return *found;
   if (is_function(e.name)) return Function{.name = e.name};
   return Undefined{fmt::format("{} is undefined", quote(e.name))};
 }

@@ -111,7 +111,9 @@ std::optional<Value> text_filter(const std::string& name, const Value& value, co
   if (name == "string") return text();
   if (name == "trim") {
     const auto set = Bound(call, {"chars"}).text(0);
-    return std::string(strip(to_text(value, work), Side::kBoth, set));
+    const std::string all = to_text(value, work);
+    work.spend(set ? search_work(all, *set) : 0);
+    return std::string(strip(all, Side::kBoth, set));
   }
   return std::nullopt;
 }

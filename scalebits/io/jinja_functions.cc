@@ -39,7 +39,7 @@ Dict members(const Call& call, Work& work) {
       unsupported("{}: got a {}, expected a dict or names.", call.what, call.positional[0].type_name());
     result = *from;
   }
-  work.spend((result.members.size() + call.named.size()) * kStepWork);
+  work.spend((result.members.size() + call.named.size()) * (call.named.size() + kStepWork));
   for (const auto& [name, value] : call.named) result.set(name, value);
   return result;
 }

@@ -71,7 +71,9 @@ Value sort_key(const Value& item, bool exact, const Value* attribute, Work& work
     unsupported("attribute: got several, expected one.");
   }
   const Value key = has ? get_path(item, *attribute, work) : item;
-  return key.text() != nullptr && !exact ? Value(lower(*key.text())) : key;
+  if (key.text() == nullptr || exact) return key;
+  work.spend(key.text()->size());
+  return lower(*key.text());
 }
 
 Values sorted(Values items, bool exact, const Value* attribute, bool reverse, Work& work) {

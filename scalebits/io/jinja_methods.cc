@@ -84,6 +84,12 @@ Value joined(const std::string& separator, const Value& items, Work& work) {
 
 Value text_method(const std::string& text, const std::string& name, const Call& call, Work& work) {
   work.spend(2 * text.size());
+  for (const Value& argument : call.positional) {  // what is searched for, or a set of characters to strip
+    if (argument.text() != nullptr) work.spend(search_work(text, *argument.text()));
+  }
+  for (const auto& [parameter, argument] : call.named) {
+    if (argument.text() != nullptr) work.spend(search_work(text, *argument.text()));
+  }
   const auto none = [&] { Bound(call, {}); };
   const auto one = [&]() -> std::string { return text_of(Bound(call, {"value"}, 1).at(0), call.what); };
   if (name == "strip" || name == "lstrip" || name == "rstrip") {

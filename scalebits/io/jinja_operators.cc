@@ -101,7 +101,10 @@ int order(const std::string& op, const Value& a, const Value& b, Work& work) {
   const auto sign = [](auto x, auto y) { return x < y ? -1 : x > y ? 1 : 0; };
   if (a.is_integer() && b.is_integer()) return sign(a.integer(), b.integer());
   if (a.is_number() && b.is_number()) return sign(a.number(), b.number());
-  if (a.text() != nullptr && b.text() != nullptr) return a.text()->compare(*b.text());
+  if (a.text() != nullptr && b.text() != nullptr) {
+    work.spend(std::min(a.text()->size(), b.text()->size()) / 16);
+    return a.text()->compare(*b.text());
+  }
   if (!is_array(a) || !is_array(b) || a.sequence()->form != b.sequence()->form) no_operator(op, a, b);
   const Values &x = a.sequence()->items, &y = b.sequence()->items;
   for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
@@ -113,7 +116,7 @@ int order(const std::string& op, const Value& a, const Value& b, Work& work) {
 bool contains(const Value& in, const Value& what, Work& work) {
   if (const std::string* text = in.text()) {
     const std::string& part = text_of(what, "in");
-    work.spend(text->size());
+    work.spend(search_work(*text, part));
     return text->find(part) != std::string::npos;
   }
   if (in.dict() != nullptr) {
@@ -257,6 +260,7 @@ Values elements(const Value& of, Work& work) {
 
 Value get_path(const Value& of, const Value& path, Work& work) {
   if (path.text() == nullptr) return get_item(of, path, work);
+  work.spend(path.text()->size());
   Value found = of;
   for (const std::string& part : split(*path.text(), ".", -1, false)) {
     const bool digits = !part.empty() && std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });

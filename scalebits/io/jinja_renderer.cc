@@ -30,8 +30,9 @@ class Renderer::InScope {
   std::unique_ptr<Scope> own_;
 };
 
-const Value* Scope::find(const std::string& name) const {
+const Value* Scope::find(const std::string& name, Work& work) const {
   for (const Scope* scope = this; scope != nullptr; scope = scope->parent_) {
+    work.spend(scope->size());
     if (const Value* found = scope->names_.find(name)) return found;
   }
   return nullptr;
@@ -168,12 +169,13 @@ Value Renderer::filtered_text(const Expression* filters, const std::string& text
 void Renderer::assign(const Target& target, const Value& value) {
   work_.spend(scope_->size() + kStepWork);
   if (!target.attribute.empty()) {
-    const Value* space = scope_->find(target.names[0]);
+    const Value* space = scope_->find(target.names[0], work_);
     if (space == nullptr || space->name_space() == nullptr) {
       wrong("set: {} is no namespace, and only those have attributes to assign to.", target.names[0]);
     }
     if (target.attribute.starts_with('_'))
       wrong("set: got the attribute {}, expected no underscore first.", target.attribute);
+    work_.spend(space->name_space()->attributes.members.size());
     space->name_space()->attributes.set(target.attribute, value);
   } else if (!target.is_tuple) {
     scope_->set(target.names[0], value);
@@ -195,6 +197,7 @@ Value Renderer::call_macro(const Function& function, const Call& call) {
   const Statement& macro = *function.macro;
   const Level level(depth_);
   const int line = line_;
+  work_.spend(macro.parameters.size() * (call.named.size() + 1 + macro.parameters.size()));
   if (call.positional.size() > macro.parameters.size()) {
     wrong("macro {}: got {} arguments, expected at most {}.", macro.name, call.positional.size(),
           macro.parameters.size());

@@ -18,7 +18,8 @@ class Scope {
  public:
   explicit Scope(Scope* parent) : parent_(parent) {}
   [[nodiscard]] Scope* parent() const { return parent_; }
-  [[nodiscard]] const Value* find(const std::string& name) const;  ///< here or further out
+  /// Here or further out. @param work  what the search costs
+  const Value* find(const std::string& name, Work& work) const;
   void set(const std::string& name, Value value) { names_.set(name, std::move(value)); }
   /// The scope, and those around it, must then last as long as any value.
   void set_macro(const std::string& name, Function macro);

@@ -126,6 +126,13 @@ TEST(ChatTemplate, HostileTemplatesEndInAnError) {
   EXPECT_THAT(refusal<Unsupported>("{{ 'x' * 99999999999 }}"), HasSubstr("work"));
   EXPECT_THAT(refusal<Unsupported>("{{ [1] * 99999999999 }}"), HasSubstr("work"));
   EXPECT_THAT(refusal<Unsupported>("{{ ('x' * 100000).replace('', 'y' * 100000) }}"), HasSubstr("work"));
+  EXPECT_THAT(refusal<Unsupported>("{% set a = 'a' * 2000000 %}{% set b = 'a' * 1000000 ~ 'b' %}{{ b in a }}"),
+              HasSubstr("work"));
+  EXPECT_THAT(refusal<Unsupported>("{% set a = 'a' * 2000000 %}{% set b = 'b' * 1000000 ~ 'a' %}{{ a.strip(b) }}"),
+              HasSubstr("work"));
+  std::string names;
+  for (int i = 0; i < 20000; ++i) names += fmt::format("{{% set a{} = 1 %}}", i);
+  EXPECT_THAT(refusal<Unsupported>(names), HasSubstr("work"));  // each is looked up among all
   EXPECT_THAT(refusal<Unsupported>("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"),
               HasSubstr("nesting: got more than"));
   EXPECT_THAT(refusal<Unsupported>("{{ " + times(5000, "(") + "1" + times(5000, ")") + " }}"), HasSubstr("nesting"));
