@@ -107,7 +107,9 @@ Json QuantizeJob::run_frontier() {
   out.commit();
   if (o_.work.empty()) fs::remove_all(work_);
   print_frontier(frontier);
-  return {{"frontier", frontier_json(frontier)}};
+  Json record = {{"frontier", frontier_json(frontier)}};
+  if (!coverage_.is_null()) record["expert_coverage"] = coverage_;
+  return record;
 }
 
 void QuantizeJob::print_frontier(const Frontier& frontier) const {
