@@ -2,7 +2,6 @@
 #include "scalebits/pack/compensate.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "scalebits/base/errors.h"
@@ -54,9 +53,6 @@ std::vector<Stage> stages(const ModelConfig& config, int64_t layer) {
   }
   return all;
 }
-
-/// Of the mean square of a norm's weights.
-constexpr double kRidge = 0.1;
 
 class Compensation {
  public:
@@ -176,10 +172,11 @@ class Compensation {
     return taps;
   }
 
-  /// As owed(), of the tokens that count for an expert. Outputs are added times their weights, so that each of a
-  /// token's experts may give all that is lacking.
-  [[nodiscard]] at::Tensor owed_by_expert(Slot slot, int64_t s) const {
+  /// What the output of a matrix should add to the full-precision model's: what the residual stream lacks. Outputs of
+  /// experts are added times their weights, so that each of a token's experts may give all of it.
+  [[nodiscard]] at::Tensor owed(const Stage& stage, Slot slot, int64_t s) const {
     const at::Tensor lack = (exact_states_.get(s) - states_.get(s)).squeeze(0);
+    if (!stage.experts) return lack;
     const Routing& routing = routing_[static_cast<size_t>(s)];
     const at::Tensor goes = (routing.chosen == slot.expert()).any(1, /*keepdim=*/true);
     const at::Tensor each = lack / routing.weights.sum(1, /*keepdim=*/true) * goes;
@@ -214,31 +211,12 @@ class Compensation {
                           const at::Tensor& roots = roots_[item][static_cast<size_t>(first + s)];
                           return stage.experts ? roots.index_select(0, tokens(first + s, slot.expert())) : roots;
                         }};
-    if (stage.adds) {
-      source.owed = [&](Slot slot, int64_t s) {
-        return stage.experts ? owed_by_expert(slot, first + s) : owed(stage, exact, first + s).squeeze(0);
-      };
+    // Behind a norm what is added to the stream is no linear function of the output: nothing is owed there.
+    const bool added_as_it_is = !(stage.attention ? exact.attn_post_norm : exact.mlp_post_norm).defined();
+    if (stage.adds && added_as_it_is) {
+      source.owed = [&](Slot slot, int64_t s) { return owed(stage, slot, first + s); };
     }
     return sum_moments(weights_, source);
-  }
-
-  /// What the output of the stage's matrix should add to the full-precision model's, so that behind it the residual
-  /// stream is that model's: what the stream lacks. A norm in between multiplies what is added by its weight over the
-  /// root mean square of the output, to first order and but for the output's own direction, which it lets not through;
-  /// so that is undone. Channels of little weight would move far for little, hence the ridge.
-  [[nodiscard]] at::Tensor owed(const Stage& stage, const DecoderLayer& exact, int64_t s) const {
-    const at::Tensor x = exact_states_.get(s), lacking = x - states_.get(s);
-    const at::Tensor& weight = stage.attention ? exact.attn_post_norm : exact.mlp_post_norm;
-    if (!weight.defined()) return lacking;
-    const char* mode = std::getenv("SB_OWED");
-    if (mode != nullptr && *mode == '0') return at::zeros_like(lacking);
-    LayerTaps taps;
-    (void)half(stage, exact, x, &taps);
-    const Slot slot = stage.slots.front();
-    const at::Tensor y = exact[slot].forward(taps[slot].x.unsqueeze(0), nullptr);
-    const at::Tensor size = (y.square().mean(-1, /*keepdim=*/true) + config_.norm_eps).sqrt();
-    const at::Tensor squares = weight.square();
-    return lacking * size * (weight / (squares + (mode ? std::atof(mode) : kRidge) * squares.mean()));
   }
 
   /// Each group for itself, with nothing to compensate.
