@@ -17,7 +17,7 @@ Value json(const Value& value, const Call& call, Work& work) {
   const Value* indent = bound.get(1);
   if (indent != nullptr && !indent->is_none()) {
     style.lines = true;
-    style.comma = ",";
+    style.comma.assign(1, ',');  // g++ 12 warns of an assignment from a literal here (its bug 105651)
     if (indent->text() == nullptr && bound.integer(1, 0) > 64) unsupported("filter tojson: got an indent above 64.");
     style.indent = indent->text() != nullptr
                        ? *indent->text()

@@ -2,6 +2,8 @@
 // Many texts as the rows of one tensor, some continuing others, give what each text alone gives.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/model/golden.h"
 #include "tests/model/whole_model.h"
 
@@ -12,7 +14,8 @@ namespace {
 std::vector<at::Tensor> by_runs(const ModelWeights& weights, const std::vector<Ids>& texts, int64_t shared) {
   const at::NoGradGuard no_grad;
   const ModelConfig& config = weights.config();
-  const RopeTable rope(config, 64);
+  const auto longest = std::ranges::max_element(texts, {}, &Ids::size)->size();
+  const RopeTable rope(config, static_cast<int64_t>(longest));
   at::Tensor beginning = weights.embed(std::span(texts[0]).first(static_cast<size_t>(shared)));
   std::vector<TokenId> ends;
   KvCache cache;
@@ -36,9 +39,20 @@ std::vector<at::Tensor> by_runs(const ModelWeights& weights, const std::vector<I
   return logits;
 }
 
-TEST(TextRuns, GiveWhatEachTextAloneGives) {
-  const auto weights = open_dense_model(tiny_gqa());
-  const GoldenFile golden(tiny_gqa() / "golden.safetensors");
+/// Of every family, since windows, caps, norms of heads and experts are all in the way of a layer.
+class TextRuns : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Models, TextRuns,
+                         testing::Values("tiny-gqa", "families/mistral", "families/qwen3", "families/gemma2",
+                                         "families/gemma3", "families/phi3", "moe/mixtral", "moe/qwen3_moe"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           std::ranges::replace_if(name, [](char c) { return c == '-' || c == '/'; }, '_');
+                           return name;
+                         });
+
+TEST_P(TextRuns, GiveWhatEachTextAloneGives) {
+  const auto weights = open_dense_model(golden_dir() / GetParam());
+  const GoldenFile golden(golden_dir() / GetParam() / "golden.safetensors");
   const Ids ids = golden.sequences()[0];
   ASSERT_GE(ids.size(), 12U);
   std::vector<Ids> texts;
