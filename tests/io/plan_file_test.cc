@@ -20,7 +20,11 @@ Plan small_plan() {
   plan.seed = 18446744073709551615ULL;
   plan.vocab = {5, 6};
   plan.order.residual = {2, 0, 1};
-  plan.order.layers.push_back({{1, 0}, {{0, 1}, {1, 0}}, {1, 0}, {{0}, {0}}});
+  plan.order.layers.push_back({.mlp = {1, 0},
+                               .experts = {{1, 0}, {0, 1}},
+                               .value = {{0, 1}, {1, 0}},
+                               .kv_heads = {1, 0},
+                               .query_heads = {{0}, {0}}});
   plan.linears.push_back({"a", BlockGrid(20, 6, plan.spec), {1, 8, 3, 4}, {}, {}});
   return plan;
 }

@@ -112,7 +112,7 @@ TEST_F(FoldedTinyGqa, MovesTheWeightsAsTheOrderSays) {
 /// What a fold that forgets one side would do: the same four-head model with the rows of one matrix moved alone.
 TEST_F(FoldedTinyGqa, MovingRowsOfQWithoutKChangesTheLogits) {
   const TempDir dir;
-  copy_model(tiny_gqa(), dir.path(), [](auto& tensors) {
+  copy_model(tiny_gqa(), dir.path(), [this](auto& tensors) {
     Permutation swapped(96);
     std::iota(swapped.begin(), swapped.end(), 0);
     for (int i = 0; i < 24; ++i) std::swap(swapped[static_cast<size_t>(i)], swapped[static_cast<size_t>(72 + i)]);
@@ -126,7 +126,7 @@ TEST_F(FoldedTinyGqa, MovingRowsOfQWithoutKChangesTheLogits) {
 
 TEST_F(FoldedTinyGqa, MovingChannelsInsideAHeadOfQAndKChangesTheLogits) {
   const TempDir dir;
-  copy_model(tiny_gqa(), dir.path(), [](auto& tensors) {
+  copy_model(tiny_gqa(), dir.path(), [this](auto& tensors) {
     Permutation q(96), k(48);
     std::iota(q.begin(), q.end(), 0);
     std::iota(k.begin(), k.end(), 0);
