@@ -111,7 +111,7 @@ void QuantizeJob::set_budget() {
     cut();
   } else if (plan_) {
     budget_ = plan_->bytes();
-  } else if (!o_.frontier.empty()) {
+  } else if (o_.frontier) {
     set_frontier();
   } else {
     budget_ = target_bytes();
@@ -126,7 +126,7 @@ void QuantizeJob::plan_memory() {
   const int64_t slice = std::min(search_.slice, o_.nsamples);
   memory_ = estimate_memory(
       config_, layers_, o_.nsamples, slice, seqlen_, num_threads(),
-      o_.frontier.empty() && is_compensated(plan_ ? plan_->quantizer : o_.quantizer) ? budget_ : 0, o_.all_experts);
+      !o_.frontier && is_compensated(plan_ ? plan_->quantizer : o_.quantizer) ? budget_ : 0, o_.all_experts);
   if (!o_.max_ram.empty()) {
     const int64_t limit = parse_size(o_.max_ram, "--max-ram");
     if (memory_.fixed_bytes > limit) {

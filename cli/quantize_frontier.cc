@@ -61,15 +61,15 @@ std::vector<double> parse_frontier_range(const std::string& text) {
 }
 
 void QuantizeJob::set_frontier() {
-  for (const double bpw : parse_frontier_range(o_.frontier)) {
+  for (const double bpw : parse_frontier_range(*o_.frontier)) {
     search_.frontier.push_back(bytes_from_bpw(layers_, bpw, "--frontier"));
-    check_reachable(layers_, search_.frontier.back(), fmt::format("--frontier {}: {}", o_.frontier, bpw));
+    check_reachable(layers_, search_.frontier.back(), fmt::format("--frontier {}: {}", *o_.frontier, bpw));
     const size_t n = search_.frontier.size();
     if (n > 1 && search_.frontier[n - 2] >= search_.frontier[n - 1]) {
       fail<InvalidArgument>("--frontier",
                             "got \"{}\", of which two budgets are the same {} bytes, expected a larger "
                             "STEP.",
-                            o_.frontier, search_.frontier[n - 1]);
+                            *o_.frontier, search_.frontier[n - 1]);
     }
   }
   budget_ = search_.frontier.front();

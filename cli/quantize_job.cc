@@ -68,7 +68,7 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
                       config_.quant_method);
   }
   checkpoint_ = open_checkpoint(o_.model, config_);
-  if (!o_.frontier.empty() && search_.method != Method::kSearch) {
+  if (o_.frontier && search_.method != Method::kSearch) {
     fail<InvalidArgument>("--frontier", "got it with --method {}, expected search: only that walks on.", o_.method);
   }
   if (!o_.plan.empty()) {
@@ -207,7 +207,7 @@ std::vector<PackedMatrix> QuantizeJob::compensated(const Plan& plan, const Calib
 }
 
 Json QuantizeJob::run() {
-  if (!o_.frontier.empty()) return run_frontier();
+  if (o_.frontier) return run_frontier();
   if (fs::exists(fs::path(o_.output) / "frontier.json")) {
     fail<InvalidArgument>(o_.output, "holds a frontier, which a packed model does not replace. Choose another name.");
   }

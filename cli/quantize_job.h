@@ -19,7 +19,8 @@ namespace scalebits::cli {
 struct QuantizeOptions {
   std::string model, output;
   double target_bpw = 0.0;
-  std::string target_size, plan, frontier;
+  std::string target_size, plan;
+  std::optional<std::string> frontier;
   std::string block = "32x128";
   int group_size = 128;
   std::string method = "search", score, reorder = "both", quantizer = "gptq", loss = "kl";

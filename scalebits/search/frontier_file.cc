@@ -7,6 +7,7 @@
 #include "scalebits/base/errors.h"
 #include "scalebits/io/file.h"
 #include "scalebits/io/plan_file.h"
+#include "scalebits/io/text.h"
 #include "scalebits/search/state_file.h"
 
 namespace scalebits {

@@ -123,7 +123,7 @@ TEST_F(EvalTasks, Gsm8kGeneratesAnswers) {
 }
 
 TEST_F(EvalTasks, PackedModelsAndBothActivations) {
-  test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t, Proj, int64_t) { return uint8_t{4}; });
+  test::pack_model(test::demo_model(), dir_ / "packed", {}, [](int64_t, Slot, int64_t) { return uint8_t{4}; });
   for (const char* activations : {"f32", "int8"}) {
     const Outcome outcome = run("piqa,gsm8k", {"--activations", activations, "--max-new-tokens", "4"}, dir_ / "packed");
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;

@@ -79,7 +79,7 @@ TEST(Likelihood, OfTheDemoModelAndOfAPackedOne) {
   const auto asked = requests(demo->config().vocab_size);
   expect_direct(*demo, asked, 100000);
   const test::TempDir dir;
-  test::pack_model(test::demo_model(), dir / "packed", {}, [](int64_t, Proj, int64_t) { return uint8_t{3}; });
+  test::pack_model(test::demo_model(), dir / "packed", {}, [](int64_t, Slot, int64_t) { return uint8_t{3}; });
   expect_direct(*open_model(dir / "packed"), asked, 100000);
 }
 

@@ -101,6 +101,9 @@ TEST(FrontierFile, IsRefusedWhereItDoesNotAddUp) {
   EXPECT_THAT(refusal([](Json& j) { j["points"][1]["widths"][1][0] = "33"; }), in_point("it is fixed"));
   EXPECT_THAT(refusal([](Json& j) { j["points"][1]["heldout_loss"] = nullptr; }), HasSubstr("frontier.json"));
   EXPECT_THAT(refusal([](Json& j) { j["fixed"][0] = "other"; }), HasSubstr("expected a layer of the plan"));
+  const std::string endless = refusal([](Json& j) { j["fixed"][0] = std::string(100'000, 'x'); });
+  EXPECT_LT(endless.size(), 300U);
+  EXPECT_THAT(endless, HasSubstr("expected a layer of the plan"));
   EXPECT_THAT(refusal([](Json& j) { j["plan"]["linears"][0]["bits"][0] = "2"; }), HasSubstr("frontier.json"));
   EXPECT_THAT(refusal([](Json& j) { j["plan"]["linears"][0]["out_features"] = -1; }), HasSubstr("frontier.json"));
   for (const char* key : {"format", "plan", "fixed", "points"}) {
