@@ -178,11 +178,14 @@ TEST(ReferenceKernels, Int8ProductIsThatOfTheRoundedActivations) {
   }
 }
 
-/// Also shows that nothing need be aligned: streams begin wherever their lengths put them.
+/// Also shows that nothing need be aligned: streams begin wherever their lengths put them. In groups of 64 whole steps
+/// of eight tiles end a stream, in groups of 8 single tiles do.
 TEST_P(Kernels, ReadNothingBeyondTheStreams) {
-  for (int bits = 1; bits <= 8; ++bits) {
-    for (const int64_t cols : {4, 20, 24, 100}) {
-      const RandomPacked w = random_packed(40, cols, kSmall, bits, 1);
+  for (int i = 0; i < 16; ++i) {
+    const BlockSpec spec = i < 8 ? kSmall : kLarge;
+    const int bits = 1 + i % 8;
+    for (const int64_t cols : {4, 20, 24, 64, 100}) {
+      const RandomPacked w = random_packed(40, cols, spec, bits, 1);
       const PackedView view = w.matrix.view();
       const GuardedBytes codes(view.codes), scales(view.scales), zeros(view.zeros), widths(view.bits);
       PackedPanels packed = packed_panels(view, w.panels);
@@ -192,7 +195,7 @@ TEST_P(Kernels, ReadNothingBeyondTheStreams) {
       packed.bits = widths.begin();
       const std::vector<float> x = random_floats(9 * cols, 5);
       Int8Activations rounded;
-      rounded.assign(x, 9, kSmall.group_size, {});
+      rounded.assign(x, 9, spec.group_size, {});
       std::vector<float> y(9 * 48), decoded(static_cast<size_t>(40 * cols));
       for (int64_t panel = 0; panel < w.grid.row_blocks(); ++panel) {
         table().gemv(packed, panel, {x.data(), 1}, y.data(), 48);
