@@ -2,9 +2,6 @@
 separate_arguments(TORCH_CXX_FLAGS_LIST UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 
 scalebits_torch_layer(model io ${DNNL_LIBRARY})
-# Ahead of all other libraries: the libprotobuf that libtorch brings must be loaded before the libprotobuf-lite of
-# SentencePiece, which defines some of the same symbols; the other way round every program crashes at start.
-target_link_options(scalebits_model INTERFACE -Wl,--no-as-needed $<TARGET_FILE:torch_cpu>)
 target_precompile_headers(scalebits_model PRIVATE ${PROJECT_SOURCE_DIR}/scalebits/model/torch.h)
 scalebits_torch_layer(calibrate model)
 scalebits_torch_layer(search calibrate)

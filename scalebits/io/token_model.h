@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What turns one piece of text into tokens: BPE, unigrams, SentencePiece's own code.
+/// What turns one piece of text into tokens: BPE, unigrams.
 #pragma once
 
 #include <memory>

@@ -38,11 +38,6 @@ TokenizerParts read_tokenizer_json(const std::filesystem::path& dir);
 /// @throws IoError, FormatError, Unsupported (names the class)
 TokenizerParts read_vocabulary_files(const std::filesystem::path& dir);
 
-/// tokenizer.model of `dir`, through the SentencePiece library, for the tokenizer classes LlamaTokenizer,
-/// CodeLlamaTokenizer and GemmaTokenizer.
-/// @throws IoError, FormatError, Unsupported (names the class or the option)
-TokenizerParts read_sentencepiece(const std::filesystem::path& dir);
-
 /// What a tokenizer's class takes where tokenizer_config.json is silent.
 struct DefaultEnds {
   std::string_view bos, eos;  ///< empty: none

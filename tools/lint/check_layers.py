@@ -24,7 +24,6 @@ LIBRARIES = {
     "benchmark/": ("bench/",),
     "pcre2": ("scalebits/io/",),
     "utf8proc": ("scalebits/io/",),
-    "sentencepiece": ("scalebits/io/sentencepiece_model.cc",),
     "xxhash": ("scalebits/base/",),
     "cuda": ("scalebits/kernels/cuda/",),
 }
