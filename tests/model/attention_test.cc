@@ -81,7 +81,7 @@ TEST(CausalAttention, EqualsTheFormulaWithACap) {
 }
 /// The window's edge inside the text, before its beginning, in other chunks of queries, and at one query alone.
 TEST(CausalAttention, EqualsTheFormulaWithAWindow) {
-  for (const int64_t window : {1, 5, 22, 23, 24}) {
+  for (const int64_t window : {2, 5, 22, 23, 24}) {
     for (const int64_t queries : {23, 9, 1}) {
       expect_equal_to_formula({1, 4, 2, queries, 23, 8}, {.window = window});
     }
@@ -89,6 +89,13 @@ TEST(CausalAttention, EqualsTheFormulaWithAWindow) {
   for (const int64_t window : {3, 200, 600}) {
     expect_equal_to_formula({1, 2, 1, 600, 650, 8}, {.scale = 0.3, .cap = 1.5, .window = window});
   }
+}
+
+/// The softmax of one score is 1, whatever it is.
+TEST(CausalAttention, AWindowOfOneKeyGivesItsValue) {
+  init_torch();
+  const Inputs in({1, 2, 2, 9, 12, 8});
+  EXPECT_EQ(max_error(causal_attention(in.q, in.k, in.v, {.window = 1}), in.v.narrow(2, 3, 9)), 0.0);
 }
 
 TEST(CausalAttention, SeesNoKeyAfterTheQuery) {

@@ -57,21 +57,22 @@ class Compensated {
     all.insert(all.end(), calib_.heldout.begin(), calib_.heldout.end());
     return compensate(*weights, plan_, calib_, root_token_weights(*weights, all, pass), pass, silent_log());
   }
-  /// From the logits of both, because a packed model's head has its own channel order.
+  /// From the logits of both, because a packed model's head has its own channel order. All texts in one pass, as
+  /// compensation reads them: with longrope the longest decides about the angles of all.
   [[nodiscard]] double kl(const ModelWeights& weights) const {
-    const DenseWeights dense(checkpoint_, config_);
+    const auto exact = logits(DenseWeights(checkpoint_, config_)), packed = logits(weights);
     double nats = 0;
     int64_t positions = 0;
-    for (const Sequence& ids : calib_.heldout) {
-      nats += kl_divergence(logits(dense, ids), logits(weights, ids), nullptr);
-      positions += static_cast<int64_t>(ids.size());
+    for (size_t i = 0; i < exact.size(); ++i) {
+      nats += kl_divergence(exact[i], packed[i], nullptr);
+      positions += exact[i].size(0);
     }
     return nats / static_cast<double>(positions);
   }
-  static at::Tensor logits(const ModelWeights& weights, const Sequence& ids) {
-    at::Tensor logits;
-    for_each_hidden(weights, std::vector<Sequence>{ids},
-                    [&](int64_t, const at::Tensor& h) { logits = weights.logits(h); });
+  [[nodiscard]] std::vector<at::Tensor> logits(const ModelWeights& weights) const {
+    std::vector<at::Tensor> logits(calib_.heldout.size());
+    for_each_hidden(weights, calib_.heldout,
+                    [&](int64_t i, const at::Tensor& h) { logits[static_cast<size_t>(i)] = weights.logits(h); });
     return logits;
   }
 

@@ -78,11 +78,14 @@ INSTANTIATE_TEST_SUITE_P(Mode, PackedSession,
                                          Packing{"Qwen3Moe", Order::kFolded, "moe/qwen3_moe"}),
                          [](const auto& info) { return info.param.name; });
 
-/// Keys and values are f16, off by at most 2^-11 of each, and errors of many do not add up; all else is f32.
+/// Keys and values are f16, off by at most 2^-11 of each, and errors of many do not add up; all else is f32. With experts
+/// it comes in twice: in what they compute from, and in the weights that the router gives them.
 TEST_P(PackedSession, ComputesWhatTheTransformerDoes) {
   DecodeOptions exact;
   exact.activations = Activations::kFloat;
-  EXPECT_LT(distance(logits(kIds, exact), by_transformer(*open(), kIds)), 0x1p-11);
+  const auto model = open();
+  const double bound = model->config().experts.n_experts > 0 ? 0x1p-10 : 0x1p-11;
+  EXPECT_LT(distance(logits(kIds, exact), by_transformer(*model, kIds)), bound);
 }
 
 /// 8 bits are half a step of 1/127 of a group's greatest: about 0.3 % of a typical value for each of 14 products.
