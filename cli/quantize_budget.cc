@@ -124,9 +124,9 @@ void QuantizeJob::set_budget() {
 
 void QuantizeJob::plan_memory() {
   const int64_t slice = std::min(search_.slice, o_.nsamples);
-  memory_ = estimate_memory(
-      config_, layers_, o_.nsamples, slice, seqlen_, num_threads(),
-      !o_.frontier && is_compensated(plan_ ? plan_->quantizer : o_.quantizer) ? budget_ : 0, o_.all_experts);
+  memory_ = estimate_memory(config_, layers_, o_.nsamples, slice, seqlen_, num_threads(),
+                            !o_.frontier && is_compensated(plan_ ? plan_->quantizer : o_.quantizer) ? budget_ : 0,
+                            o_.all_experts);
   if (!o_.max_ram.empty()) {
     const int64_t limit = parse_size(o_.max_ram, "--max-ram");
     if (memory_.fixed_bytes > limit) {

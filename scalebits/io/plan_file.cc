@@ -109,12 +109,12 @@ FoldedOrder order_from_json(const Json& json, const std::string& where) {
   FoldedOrder order;
   order.residual = perm_from_json(json, "residual", where);
   for (const Json& l : json.at("layers")) {
-    order.layers.push_back({.mlp = perm_from_json(l, "mlp", where),
-                            .experts = l.contains("experts") ? perms_from_json(l, "experts", where)
-                                                             : std::vector<Permutation>(),
-                            .value = perms_from_json(l, "value", where),
-                            .kv_heads = perm_from_json(l, "kv_heads", where),
-                            .query_heads = perms_from_json(l, "query_heads", where)});
+    order.layers.push_back(
+        {.mlp = perm_from_json(l, "mlp", where),
+         .experts = l.contains("experts") ? perms_from_json(l, "experts", where) : std::vector<Permutation>(),
+         .value = perms_from_json(l, "value", where),
+         .kv_heads = perm_from_json(l, "kv_heads", where),
+         .query_heads = perms_from_json(l, "query_heads", where)});
   }
   return order;
 }

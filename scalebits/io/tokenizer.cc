@@ -45,10 +45,9 @@ TokenizerParts read_parts(const std::filesystem::path& path) {
                       "the tokenizer with transformers, which writes one.");
   }
   if (!std::filesystem::exists(path)) fail<IoError>(path.string(), "tokenizer: no such file or directory.");
-  fail<FormatError>(
-      path.string(), "tokenizer: got {}, expected {}.",
-      std::filesystem::is_directory(path) ? "a directory without one" : "a file of another kind",
-      "a directory with a tokenizer.json, or with vocab.json and merges.txt, or a GGUF file");
+  fail<FormatError>(path.string(), "tokenizer: got {}, expected {}.",
+                    std::filesystem::is_directory(path) ? "a directory without one" : "a file of another kind",
+                    "a directory with a tokenizer.json, or with vocab.json and merges.txt, or a GGUF file");
 }
 
 }  // namespace

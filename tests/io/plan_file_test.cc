@@ -111,7 +111,10 @@ TEST(PlanFile, IntegersAreNotCutOff) {
   EXPECT_THAT(error_of([](Json& j) { j["block"] = {16, 4, 4}; }), HasSubstr("block: got 3 numbers"));
   EXPECT_THAT(error_of([](Json& j) { j["seed"] = -1; }), HasSubstr("seed: got -1"));
   EXPECT_THAT(error_of([](Json& j) { j["linears"][0]["in_features"] = 6.5; }), HasSubstr("a] in_features: got 6.5"));
-  EXPECT_THAT(error_of([&](Json& j) { j["order"]["residual"] = {2, kWrap, 1}; }), HasSubstr("residual: got 4294967296"));
+  EXPECT_THAT(error_of([&](Json& j) {
+                j["order"]["residual"] = {2, kWrap, 1};
+              }),
+              HasSubstr("residual: got 4294967296"));
   EXPECT_THAT(error_of([](Json& j) {
                 j["order"]["layers"][0]["value"][0] = {0, kWrap + 1};
               }),

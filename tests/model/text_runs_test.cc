@@ -46,7 +46,8 @@ INSTANTIATE_TEST_SUITE_P(Models, TextRuns,
                                          "families/gemma3", "families/phi3", "moe/mixtral", "moe/qwen3_moe"),
                          [](const auto& test) {
                            std::string name = test.param;
-                           std::ranges::replace_if(name, [](char c) { return c == '-' || c == '/'; }, '_');
+                           std::ranges::replace_if(
+                               name, [](char c) { return c == '-' || c == '/'; }, '_');
                            return name;
                          });
 

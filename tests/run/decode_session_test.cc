@@ -78,8 +78,8 @@ INSTANTIATE_TEST_SUITE_P(Mode, PackedSession,
                                          Packing{"Qwen3Moe", Order::kFolded, "moe/qwen3_moe"}),
                          [](const auto& info) { return info.param.name; });
 
-/// Keys and values are f16, off by at most 2^-11 of each, and errors of many do not add up; all else is f32. With experts
-/// it comes in twice: in what they compute from, and in the weights that the router gives them.
+/// Keys and values are f16, off by at most 2^-11 of each, and errors of many do not add up; all else is f32. With
+/// experts it comes in twice: in what they compute from, and in the weights that the router gives them.
 TEST_P(PackedSession, ComputesWhatTheTransformerDoes) {
   DecodeOptions exact;
   exact.activations = Activations::kFloat;
