@@ -22,22 +22,25 @@ TokenId parse_id(std::string_view text, const Component& where) {
 }
 
 /// All properties are in tokenizer_config.json.
-void read_decoder(const Component& decoder, TokenizerParts& parts) {
+void read_decoder(const Component& decoder, bool cut_raw, TokenizerParts& parts) {
   if (!decoder.is_object()) decoder.malformed("an object of ids and tokens");
   for (const auto& [key, value] : decoder.json().items()) {
-    const Component item(value, decoder.file(), fmt::format("{}[{}]", decoder.path(), quote(key)));
+    Json token = value;
+    if (cut_raw && token.is_object()) token["normalized"] = false;
+    const Component item(token, decoder.file(), fmt::format("{}[{}]", decoder.path(), quote(key)));
     parts.added.read_token(item, parse_id(key, decoder), parts.model->vocabulary(), parts.normalizer);
   }
 }
 
 /// Texts and ids only, in added_tokens.json of older directories; those with a role are special.
-void read_list(const std::filesystem::path& path, const TokenizerPolicy& policy, TokenizerParts& parts) {
+void read_list(const std::filesystem::path& path, const TokenizerPolicy& policy, bool cut_raw, TokenizerParts& parts) {
   const Json json = read_json_or_empty(path);
   if (!json.is_object()) fail<FormatError>(path.string(), "content: got {}, expected an object.", json.type_name());
   for (const auto& [text, value] : json.items()) {
     const auto id = static_cast<TokenId>(Component(value, path.string(), quote(text)).integer(0, kMaxTokenId));
     const bool special = std::count(policy.special.begin(), policy.special.end(), text) > 0;
-    const Json item = {{"content", text}, {"special", special}};
+    Json item = {{"content", text}, {"special", special}};
+    if (cut_raw) item["normalized"] = false;
     parts.added.read_token(Component(item, path.string(), quote(text)), id, parts.model->vocabulary(),
                            parts.normalizer);
   }
@@ -45,14 +48,14 @@ void read_list(const std::filesystem::path& path, const TokenizerPolicy& policy,
 
 }  // namespace
 
-void read_added_tokens(const std::filesystem::path& dir, const Component& config, const DefaultEnds& ends,
+void read_added_tokens(const std::filesystem::path& dir, const Component& config, const ClassDefaults& defaults,
                        TokenizerParts& parts) {
   const TokenizerPolicy policy = read_tokenizer_policy(dir);
   const Component decoder = config.child("added_tokens_decoder");
   if (decoder.is_null()) {
-    read_list(dir / "added_tokens.json", policy, parts);
+    read_list(dir / "added_tokens.json", policy, defaults.cut_raw, parts);
   } else {
-    read_decoder(decoder, parts);
+    read_decoder(decoder, defaults.cut_raw, parts);
   }
   for (const std::string& text : policy.special) {
     if (const auto id = parts.id(text)) parts.added.add_special(text, *id);
@@ -67,9 +70,9 @@ void read_added_tokens(const std::filesystem::path& dir, const Component& config
     if (id) parts.added.add_special(token, *id);
     return id;
   };
-  parts.bos = find(policy.bos, "bos_token", ends.bos);
-  parts.eos = find(policy.eos, "eos_token", ends.eos);
-  parts.add_bos = policy.add_bos.value_or(ends.add_bos);
+  parts.bos = find(policy.bos, "bos_token", defaults.bos);
+  parts.eos = find(policy.eos, "eos_token", defaults.eos);
+  parts.add_bos = policy.add_bos.value_or(defaults.add_bos);
   if (parts.add_bos && !parts.bos) {
     fail<FormatError>(dir.string(), "bos_token: missing, expected one, as add_bos_token is true.");
   }

@@ -15,13 +15,12 @@
 #include "scalebits/io/bpe.h"
 #include "scalebits/io/bpe_patterns.h"
 #include "scalebits/io/gguf.h"
+#include "scalebits/io/sentencepiece_spec.h"
 #include "scalebits/io/text.h"
 #include "scalebits/io/tokenizer_parts.h"
 
 namespace scalebits {
 namespace {
-
-enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 constexpr std::string_view kModel = "tokenizer.ggml.model";
 constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
@@ -29,7 +28,6 @@ constexpr std::string_view kMerges = "tokenizer.ggml.merges";
 constexpr std::string_view kScores = "tokenizer.ggml.scores";
 constexpr std::string_view kTypes = "tokenizer.ggml.token_type";
 constexpr std::string_view kPre = "tokenizer.ggml.pre";
-constexpr std::string_view kMark = "\xe2\x96\x81";  // U+2581
 
 class GgufVocabulary {
  public:
@@ -128,16 +126,9 @@ class GgufVocabulary {
 
   void read_sentencepiece(TokenizerParts& parts) {
     const bool prefix = file_.flag("tokenizer.ggml.add_space_prefix").value_or(true);
-    Json steps = Json::array();
-    if (prefix) steps.push_back({{"type", "Prepend"}, {"prepend", kMark}});
-    steps.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kMark}});
-    const Json normalizer = {{"type", "Sequence"}, {"normalizers", std::move(steps)}};
+    const Json normalizer = sentencepiece_normalizer(prefix);
     parts.normalizer = Normalizer(component(normalizer, kModel));
-    steps = Json::array({{{"type", "Replace"}, {"pattern", {{"String", kMark}}}, {"content", " "}},
-                         {{"type", "ByteFallback"}},
-                         {{"type", "Fuse"}}});
-    if (prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-    const Json decoder = {{"type", "Sequence"}, {"decoders", std::move(steps)}};
+    const Json decoder = sentencepiece_decoder(prefix);
     parts.decoder = TokenDecoder(component(decoder, kModel));
     parts.add_bos = true;
     if (last_id() >= 2) parts.bos = 1, parts.eos = 2;  // where SentencePiece has them; the file may say otherwise

@@ -72,6 +72,7 @@ std::string Normalizer::apply(const Step& step, std::string text, size_t max_byt
     return text.empty() ? text : text.insert(0, prepend->text);
   }
   if (const auto* replace = std::get_if<Replace>(&step)) return replace->apply(text, max_bytes);
+  if (const auto* map = std::get_if<CharactersMap>(&step)) return map->apply(text, max_bytes);
   if (const auto* form = std::get_if<NormalForm>(&step)) return normalize(text, *form);
   if (const auto* strip = std::get_if<Strip>(&step)) {
     const size_t begin = strip->left ? white_space_end(text, 0) : 0;

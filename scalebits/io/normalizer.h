@@ -4,9 +4,11 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
+#include "scalebits/io/characters_map.h"
 #include "scalebits/io/component.h"
 #include "scalebits/io/regex.h"
 #include "scalebits/io/unicode.h"
@@ -35,6 +37,8 @@ class Normalizer {
   Normalizer() = default;
   /// @throws FormatError, Unsupported (names the normalizer)
   explicit Normalizer(const Component& component);
+  /// Puts a step of SentencePiece's before all others.
+  void put_first(CharactersMap map) { steps_.insert(steps_.begin(), std::move(map)); }
   [[nodiscard]] bool is_identity() const { return steps_.empty(); }
   /// @throws FormatError when a few steps in a row blow the text up beyond any sane use
   [[nodiscard]] std::string apply(std::string_view text) const;
@@ -48,7 +52,7 @@ class Normalizer {
     bool left, right;
   };
   struct StripAccents {};
-  using Step = std::variant<Prepend, Replace, NormalForm, Lowercase, Strip, StripAccents>;
+  using Step = std::variant<Prepend, Replace, NormalForm, Lowercase, Strip, StripAccents, CharactersMap>;
   void read(const Component& component, int depth);
   static std::string apply(const Step& step, std::string text, size_t max_bytes);
 

@@ -39,15 +39,14 @@ TokenizerParts read_parts(const std::filesystem::path& path) {
   if (!files.empty()) {
     if (files[0] == path) return read_gguf_vocabulary(path);
     if (files[0].filename() == "tokenizer.json") return read_tokenizer_json(path);
-    if (files.size() == 2) return read_vocabulary_files(path);
-    fail<Unsupported>(files[0].string(),
-                      "tokenizer: got a SentencePiece model alone, expected a tokenizer.json beside it. Load and save "
-                      "the tokenizer with transformers, which writes one.");
+    return files.size() == 2 ? read_vocabulary_files(path) : read_sentencepiece(path);
   }
   if (!std::filesystem::exists(path)) fail<IoError>(path.string(), "tokenizer: no such file or directory.");
-  fail<FormatError>(path.string(), "tokenizer: got {}, expected {}.",
-                    std::filesystem::is_directory(path) ? "a directory without one" : "a file of another kind",
-                    "a directory with a tokenizer.json, or with vocab.json and merges.txt, or a GGUF file");
+  fail<FormatError>(
+      path.string(), "tokenizer: got {}, expected {}.",
+      std::filesystem::is_directory(path) ? "a directory without one" : "a file of another kind",
+      "a directory with a tokenizer.json, with vocab.json and merges.txt or with a tokenizer.model, or a GGUF "
+      "file");
 }
 
 }  // namespace

@@ -19,8 +19,8 @@ using TokenId = int32_t;
 /// normalizers (Llama-2, Phi-3). Immutable after loading; encode and decode may be called from several threads.
 class Tokenizer {
  public:
-  /// @param path a directory with a tokenizer.json or, without that, with vocab.json and merges.txt (BOS and EOS are
-  ///             those of tokenizer_config.json); or a GGUF file
+  /// @param path a directory with a tokenizer.json or, without that, with vocab.json and merges.txt or a
+  ///             tokenizer.model (BOS and EOS are those of tokenizer_config.json); or a GGUF file
   /// @throws IoError, FormatError (names the key), Unsupported (names the component we do not have)
   explicit Tokenizer(const std::filesystem::path& path);
   ~Tokenizer();

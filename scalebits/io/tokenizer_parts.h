@@ -38,14 +38,19 @@ TokenizerParts read_tokenizer_json(const std::filesystem::path& dir);
 /// @throws IoError, FormatError, Unsupported (names the class)
 TokenizerParts read_vocabulary_files(const std::filesystem::path& dir);
 
+/// tokenizer.model of `dir`, for the tokenizer classes LlamaTokenizer, CodeLlamaTokenizer and GemmaTokenizer.
+/// @throws IoError, FormatError, Unsupported (names the class or the option)
+TokenizerParts read_sentencepiece(const std::filesystem::path& dir);
+
 /// What a tokenizer's class takes where tokenizer_config.json is silent.
-struct DefaultEnds {
+struct ClassDefaults {
   std::string_view bos, eos;  ///< empty: none
   bool add_bos = false;
+  bool cut_raw = false;  ///< added tokens are cut out of the text as it stands, whatever `normalized` says
 };
 /// Adds the tokens that tokenizer_config.json (`config`, which may be empty) or added_tokens.json have beside
 /// `parts.model`, and finds BOS and EOS. @throws FormatError
-void read_added_tokens(const std::filesystem::path& dir, const Component& config, const DefaultEnds& ends,
+void read_added_tokens(const std::filesystem::path& dir, const Component& config, const ClassDefaults& defaults,
                        TokenizerParts& parts);
 
 /// The vocabulary of a GGUF file, as llama.cpp reads it: `tokenizer.ggml.model` gpt2 or llama.

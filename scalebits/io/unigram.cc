@@ -49,16 +49,20 @@ std::unique_ptr<Unigram> Unigram::read(const Component& model) {
   }
   options.byte_fallback = model.flag("byte_fallback", false);
   Vocabulary vocabulary(entries, model.file(), model.child("vocab").path());
-  return std::unique_ptr<Unigram>(new Unigram(std::move(vocabulary), std::move(options)));
+  return std::make_unique<Unigram>(std::move(vocabulary), std::move(options));
 }
 
 Unigram::Unigram(Vocabulary vocabulary, Options options)
     : TokenModel(std::move(vocabulary)), options_(std::move(options)) {
-  unknown_score_ = *std::min_element(options_.scores.begin(), options_.scores.end()) - kUnknownPenalty;
+  for (const double score : options_.scores) {
+    if (score != -INFINITY) unknown_score_ = std::min(unknown_score_, score);
+  }
+  unknown_score_ -= kUnknownPenalty;
   for (int byte = 0; byte < 256; ++byte) {
     fallback_[byte] = this->vocabulary().id(fmt::format("<0x{:02X}>", byte)).value_or(-1);
   }
   for (TokenId id = 0; id < this->vocabulary().size(); ++id) {
+    if (options_.scores[static_cast<size_t>(id)] == -INFINITY) continue;
     uint32_t node = 0;
     for (const char c : this->vocabulary().token(id)) {
       const uint64_t edge = uint64_t{node} << 8 | static_cast<unsigned char>(c);

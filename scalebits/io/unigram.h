@@ -4,8 +4,10 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -17,6 +19,14 @@ namespace scalebits {
 
 class Unigram final : public TokenModel {
  public:
+  struct Options {
+    std::string file;            ///< in errors
+    std::vector<double> scores;  ///< by id; -infinity: no text is cut into this token
+    std::optional<TokenId> unknown;
+    bool byte_fallback = false;
+  };
+  Unigram(Vocabulary vocabulary, Options options);
+
   /// @param model the component `model` with type Unigram: vocab [[text, score], ...], unk_id, byte_fallback
   /// @throws FormatError
   static std::unique_ptr<Unigram> read(const Component& model);
@@ -27,19 +37,12 @@ class Unigram final : public TokenModel {
 
  private:
   struct Work;
-  struct Options {
-    std::string file;
-    std::vector<double> scores;  ///< by id
-    std::optional<TokenId> unknown;
-    bool byte_fallback = false;
-  };
-  Unigram(Vocabulary vocabulary, Options options);
 
   void find_best_path(std::string_view piece, Work& work) const;
   void put_unknown(std::string_view text, std::vector<TokenId>& out) const;
 
   Options options_;
-  double unknown_score_ = 0;
+  double unknown_score_ = std::numeric_limits<double>::max();
   std::array<TokenId, 256> fallback_{};  // the token <0xHH>, or -1
   // The trie of all tokens: node * 256 + byte -> node, node 0 is the root; by node the token that ends there, or -1.
   std::unordered_map<uint64_t, uint32_t> edges_;

@@ -100,11 +100,13 @@ std::string fallback_gguf() {
 
 std::vector<scalebits::Tokenizer> fallback_tokenizers() {
   const auto dir = std::filesystem::temp_directory_path() / ("round-trip-fuzz-" + std::to_string(getpid()));
-  std::filesystem::create_directories(dir);
+  std::filesystem::create_directories(dir / "pieces");
   std::ofstream(dir / "tokenizer.json") << fallback_json();
   std::ofstream(dir / "x.gguf", std::ios::binary) << fallback_gguf();
   std::vector<scalebits::Tokenizer> result;
-  for (const auto& path : {dir, dir / "x.gguf"}) result.emplace_back(path);
+  std::filesystem::copy_file(SCALEBITS_SOURCE_DIR "/tests/io/golden/sentencepiece_bpe.model",
+                             dir / "pieces/tokenizer.model");
+  for (const auto& path : {dir, dir / "x.gguf", dir / "pieces"}) result.emplace_back(path);
   std::filesystem::remove_all(dir);
   return result;
 }

@@ -81,12 +81,6 @@ TEST_F(VocabularyFiles, TokenizerJsonWins) {
   EXPECT_EQ(load().encode("abc"), (Ids{7}));
 }
 
-TEST_F(VocabularyFiles, ASentencePieceModelAloneIsRefusedByName) {
-  std::filesystem::remove(dir_ / "vocab.json");
-  write("tokenizer.model", "\n\x0e");
-  EXPECT_THAT(refusal<Unsupported>(), HasSubstr("tokenizer.model] tokenizer: got a SentencePiece model alone"));
-}
-
 TEST_F(VocabularyFiles, OtherClassesAreRefusedByName) {
   write("tokenizer_config.json", R"({"tokenizer_class": "RobertaTokenizer"})");
   EXPECT_THAT(refusal<Unsupported>(),

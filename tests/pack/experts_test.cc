@@ -72,17 +72,27 @@ TEST_P(MoePack, PackedModelGivesTheLogitsOfItsDequantizedExport) {
   }
 }
 
+/// Every expert active: with a choice, a token near the border between two experts may go to the other one, which is no
+/// small change of its output.
 TEST_P(MoePack, AtEightBitsTheModelIsNearlyTheOriginalWhateverTheOrder) {
-  for (LinearPlan& linear : plan_.linears) std::fill(linear.bits.begin(), linear.bits.end(), uint8_t{8});
-  plan_.quantizer = "rtn";
-  write_packed(checkpoint_, config_, plan_, {}, Json::object(), dir_.path(), silent_log());
+  const test::TempDir copy;
+  test::copy_model(moe(GetParam()), copy.path(), [](auto&) {});
+  Json config = read_json(copy / "config.json");
+  config["num_experts_per_tok"] = 8;
+  write_text_file(copy / "config.json", config.dump());
+  const auto checkpoint = std::make_shared<Checkpoint>(copy.path());
+  const ModelConfig all_active = read_hf_config(copy.path());
+  ASSERT_EQ(all_active.experts.n_active, all_active.experts.n_experts);
+  Plan plan = test::random_plan(*checkpoint, all_active, BlockSpec{16, 16, 16}, 7);
+  for (LinearPlan& linear : plan.linears) std::fill(linear.bits.begin(), linear.bits.end(), uint8_t{8});
+  plan.quantizer = "rtn";
+  write_packed(checkpoint, all_active, plan, {}, Json::object(), dir_.path(), silent_log());
   const Sequence ids = draw(24, 9);
-  const at::Tensor original = logits_of(DenseWeights(checkpoint_, config_), ids);
+  const at::Tensor original = logits_of(DenseWeights(checkpoint, all_active), ids);
   const at::Tensor packed = logits_of(*open_model(dir_.path()), ids);
-  // Half a step of 8 bits is 0.2 % of a group's range; an order that one side of an axis does not have is off by 100 %,
-  // at every token. The median, because a token that is near the border between two experts may go to the other one.
+  // Half a step of 8 bits is 0.2 % of a group's range; an order that one side of an axis does not have is off by 100 %.
   const at::Tensor error = (packed - original).norm(2, -1) / original.norm(2, -1);
-  EXPECT_LT(error.median().item<float>(), 0.05F);
+  EXPECT_LT(error.max().item<float>(), 0.03F) << error;
 }
 
 TEST_P(MoePack, CompensationReportsTheLossOfWhatIsPackedWhateverTheThreads) {
