@@ -6,13 +6,27 @@
 namespace scalebits::avx2 {
 namespace {
 
-/// How far ahead of the codes in use memory is asked for, in bytes.
-constexpr int kAhead = 2048;
+/// How far ahead of what is in use memory is asked for, in bytes: of the codes, and of scales and zero points, whose
+/// streams are read as many times more slowly as codes take more bytes.
+#ifndef EXP_AHEAD
+#define EXP_AHEAD 8192
+#endif
+#ifndef EXP_PARAMS
+#define EXP_PARAMS 512
+#endif
+constexpr int kAhead = EXP_AHEAD;
+constexpr int kParamsAhead = EXP_PARAMS;
 
 inline __m256i broadcast(const int8_t* four) {
   int word;
   __builtin_memcpy(&word, four, 4);
   return _mm256_set1_epi32(word);
+}
+
+inline __m256i broadcast_pair(const int8_t* two) {
+  short word;
+  __builtin_memcpy(&word, two, 2);
+  return _mm256_set1_epi16(word);
 }
 
 /// How many parts of an activation weights of a width take.
@@ -51,12 +65,12 @@ inline void add_products(const Tile* tiles, const int8_t* x, int64_t x_step, __m
   }
 }
 
-/// dots[t] = codes of the group's tiles times the values of token t.
+/// dots[p * T + t] = codes of the group's tiles times part p of the values of token t.
 /// @tparam Stored  bits that a code takes where the tiles lie: Bits, or 8 for tiles that are unpacked
-template <int Bits, int Stored, int T>
-inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x, Tile* dots) {
+template <int Bits, int Stored, int P, int T>
+inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* const* x, Tile* dots) {
   constexpr int kUnroll = 4;
-  for (int t = 0; t < T; ++t) dots[t].half[0] = dots[t].half[1] = _mm256_setzero_si256();
+  for (int i = 0; i < P * T; ++i) dots[i].half[0] = dots[i].half[1] = _mm256_setzero_si256();
   int64_t i = 0;
   for (; i + kUnroll <= n_tiles; i += kUnroll) {
     for (int ahead = 0; ahead < kUnroll * 8 * Stored; ahead += 64) {
@@ -66,15 +80,56 @@ inline void dot_tiles(const uint8_t* codes, int64_t n_tiles, const int8_t* x, Ti
 #pragma GCC unroll 4
     for (int j = 0; j < kUnroll; ++j) tiles[j] = tile_codes<Stored>(codes + j * 8 * Stored);
 #pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) add_products<Bits, kUnroll>(tiles, x + 4 * t, 4 * T, dots[t].half);
+    for (int s = 0; s < P * T; ++s) {
+      add_products<Bits, kUnroll>(tiles, x[s / T] + (i * T + s % T) * 4, 4 * T, dots[s].half);
+    }
     codes += kUnroll * 8 * Stored;
-    x += kUnroll * 4 * T;
   }
   for (; i < n_tiles; ++i) {
     const Tile tile = tile_codes<Stored>(codes);
-    for (int t = 0; t < T; ++t) add_products<Bits, 1>(&tile, x + 4 * t, 4 * T, dots[t].half);
+    for (int s = 0; s < P * T; ++s) add_products<Bits, 1>(&tile, x[s / T] + (i * T + s % T) * 4, 4 * T, dots[s].half);
     codes += 8 * Stored;
-    x += 4 * T;
+  }
+}
+
+/// The same at 2 bits, where a byte is a row: as words of two codes, which are two thirds of the instructions.
+template <int T>
+inline void dot_rows(const uint8_t* codes, int64_t n_tiles, const int8_t* x, Tile* dots) {
+  constexpr int kUnroll = 4;
+  constexpr int64_t kMostTiles = 40;  // whose products may be added up in 16 bits: 40 * 2 * 3 * 127 < 2^15
+  const __m256i mask = _mm256_set1_epi16(0x0303), ones = _mm256_set1_epi16(1);
+  __m256i low[T], high[T];  // rows 0 to 3 and 8 to 11, rows 4 to 7 and 12 to 15
+  for (int t = 0; t < T; ++t) low[t] = high[t] = _mm256_setzero_si256();
+  for (int64_t first = 0; first < n_tiles; first += kMostTiles) {
+    __m256i left[T], right[T];  // of columns 0 and 1, of columns 2 and 3
+    for (int t = 0; t < T; ++t) left[t] = right[t] = _mm256_setzero_si256();
+    const auto add = [&](int64_t i) {
+      const __m256i rows = _mm256_cvtepu8_epi16(load16(codes + i * 16));
+      const __m256i spread = _mm256_or_si256(rows, _mm256_slli_epi16(rows, 6));
+      const __m256i code01 = _mm256_and_si256(spread, mask);
+      const __m256i code23 = _mm256_and_si256(_mm256_srli_epi16(spread, 4), mask);
+      for (int t = 0; t < T; ++t) {
+        const int8_t* values = x + (i * T + t) * 4;
+        left[t] = _mm256_add_epi16(left[t], _mm256_maddubs_epi16(code01, broadcast_pair(values)));
+        right[t] = _mm256_add_epi16(right[t], _mm256_maddubs_epi16(code23, broadcast_pair(values + 2)));
+      }
+    };
+    const int64_t end = at_most(first + kMostTiles, n_tiles);
+    int64_t i = first;
+    for (; i + kUnroll <= end; i += kUnroll) {
+      _mm_prefetch(reinterpret_cast<const char*>(codes) + i * 16 + kAhead, _MM_HINT_T0);
+#pragma GCC unroll 4
+      for (int j = 0; j < kUnroll; ++j) add(i + j);
+    }
+    for (; i < end; ++i) add(i);
+    for (int t = 0; t < T; ++t) {
+      low[t] = _mm256_add_epi32(low[t], _mm256_madd_epi16(_mm256_unpacklo_epi16(left[t], right[t]), ones));
+      high[t] = _mm256_add_epi32(high[t], _mm256_madd_epi16(_mm256_unpackhi_epi16(left[t], right[t]), ones));
+    }
+  }
+  for (int t = 0; t < T; ++t) {
+    dots[t].half[0] = _mm256_permute2x128_si256(low[t], high[t], 0x20);
+    dots[t].half[1] = _mm256_permute2x128_si256(low[t], high[t], 0x31);
   }
 }
 
@@ -93,6 +148,19 @@ inline void add_group(const Tile* dots, const GroupStrip& group, const Int8Token
   }
 }
 
+/// A line of scales, and one of zero points, for every four strips and group of this block, further on: what one block
+/// takes of each.
+inline void prefetch_params(const Streams& s, const BlockColumns& cols, int64_t n_strips) {
+  const char *scales = reinterpret_cast<const char*>(s.scales), *zeros = reinterpret_cast<const char*>(s.zeros);
+  int64_t before = kParamsAhead;
+  for (int64_t col = cols.first; col < cols.end; col += cols.group_size) {
+    for (int64_t strip = 0; strip < n_strips; strip += 4, before += 64) {
+      _mm_prefetch(scales + before, _MM_HINT_T0);
+      _mm_prefetch(zeros + before, _MM_HINT_T0);
+    }
+  }
+}
+
 template <int T>
 struct Int8Product {
   const Int8Tokens& x;
@@ -102,11 +170,21 @@ struct Int8Product {
 
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
+    // Both parts of few tokens at once, so that tiles are unpacked once; of many the sums would not fit in registers.
+    constexpr int kAtOnce = T <= 2 ? n_parts<Bits> : 1;
+    prefetch_params(s, cols, n_strips);
     for_each_group<Bits>(s, cols, n_strips, [&](const GroupStrip& group) {
-      for (int p = 0; p < n_parts<Bits>; ++p) {
-        Tile dots[T];
-        dot_tiles<Bits, Bits, T>(group.codes, group.n_tiles, x.parts[p].values + group.col * T, dots);
-        add_group<T>(dots, group, x.parts[p], group.col / cols.group_size * T, y, y_stride);
+      for (int p = 0; p < n_parts<Bits>; p += kAtOnce) {
+        const int8_t* values[kAtOnce];
+        for (int q = 0; q < kAtOnce; ++q) values[q] = x.parts[p + q].values + group.col * T;
+        Tile dots[kAtOnce * T];
+        if constexpr (Bits == 2 && T <= 2) {
+          dot_rows<T>(group.codes, group.n_tiles, values[0], dots);
+        } else {
+          dot_tiles<Bits, Bits, kAtOnce, T>(group.codes, group.n_tiles, values, dots);
+        }
+        for (int q = 0; q < kAtOnce; ++q)
+          add_group<T>(dots + q * T, group, x.parts[p + q], group.index * T, y, y_stride);
       }
     });
   }
@@ -138,11 +216,12 @@ struct Int8Products {
 
   /// @param parts  of the activations
   template <int Bits, int T>
-  void add_set(int64_t set, const GroupStrip& group, int64_t index, int parts) {
+  void add_set(int64_t set, const GroupStrip& group, int parts) {
     for (int p = 0; p < parts; ++p) {
       Tile dots[T];
-      dot_tiles<Bits, 8, T>(tiles, group.n_tiles, x[set].parts[p].values + group.col * T, dots);
-      add_group<T>(dots, group, x[set].parts[p], index * T, y + set * kMaxGemvTokens * y_stride, y_stride);
+      const int8_t* values = x[set].parts[p].values + group.col * T;
+      dot_tiles<Bits, 8, 1, T>(tiles, group.n_tiles, &values, dots);
+      add_group<T>(dots, group, x[set].parts[p], group.index * T, y + set * kMaxGemvTokens * y_stride, y_stride);
     }
   }
 
@@ -155,32 +234,31 @@ struct Int8Products {
         for (int h = 0; h < 2; ++h)
           _mm256_store_si256(reinterpret_cast<__m256i*>(tiles + i * 64 + h * 32), tile.half[h]);
       }
-      const int64_t index = group.col / cols.group_size;
       for (int64_t set = 0; set < n_sets; ++set) {
         switch (x[set].n_tokens) {
           case 1:
-            add_set<kAs, 1>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 1>(set, group, n_parts<Bits>);
             break;
           case 2:
-            add_set<kAs, 2>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 2>(set, group, n_parts<Bits>);
             break;
           case 3:
-            add_set<kAs, 3>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 3>(set, group, n_parts<Bits>);
             break;
           case 4:
-            add_set<kAs, 4>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 4>(set, group, n_parts<Bits>);
             break;
           case 5:
-            add_set<kAs, 5>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 5>(set, group, n_parts<Bits>);
             break;
           case 6:
-            add_set<kAs, 6>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 6>(set, group, n_parts<Bits>);
             break;
           case 7:
-            add_set<kAs, 7>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 7>(set, group, n_parts<Bits>);
             break;
           default:
-            add_set<kAs, 8>(set, group, index, n_parts<Bits>);
+            add_set<kAs, 8>(set, group, n_parts<Bits>);
             break;
         }
       }

@@ -28,9 +28,9 @@ inline void clear(int64_t n_tokens, int64_t n_strips, float* y, int64_t y_stride
   }
 }
 
-/// Columns of one block, and where they lie among the groups of the matrix.
+/// Columns of one block, and where they lie among the groups of the matrix (found without a division for each).
 struct BlockColumns {
-  int64_t first, end, group_size;
+  int64_t first, end, first_group, group_size;
 };
 
 /// visit.template block<Bits>(streams, columns) for each block of a panel, left to right; it advances the streams.
@@ -38,9 +38,11 @@ template <class Visit>
 inline void for_each_block(const PackedPanels& w, int64_t panel, Visit& visit) {
   Streams s = streams_of(w, panel);
   const int64_t col_blocks = (w.in_features + w.block_cols - 1) / w.block_cols;
+  const int64_t block_groups = w.block_cols / w.group_size;
   const uint8_t* bits = w.bits + panel * col_blocks;
   for (int64_t b = 0; b < col_blocks; ++b) {
-    const BlockColumns cols{b * w.block_cols, at_most((b + 1) * w.block_cols, w.in_features), w.group_size};
+    const BlockColumns cols{b * w.block_cols, at_most((b + 1) * w.block_cols, w.in_features), b * block_groups,
+                            w.group_size};
     switch (bits[b]) {
       case 1:
         visit.template block<1>(s, cols);
@@ -73,7 +75,7 @@ inline void for_each_block(const PackedPanels& w, int64_t panel, Visit& visit) {
 /// One group of columns in 16 rows.
 struct GroupStrip {
   const uint8_t* codes;
-  int64_t n_tiles, col, strip;
+  int64_t n_tiles, col, index, strip;  ///< index: of the group among those of a row
   Rows scale, zero;
 };
 /// visit(GroupStrip) for each group of a block in the order of the streams.
@@ -81,9 +83,10 @@ template <int Bits, class Visit>
 inline void for_each_group(Streams& s, const BlockColumns& cols, int64_t n_strips, const Visit& visit) {
   constexpr int kZeroBytes = 2 * (Bits < 8 ? Bits + 1 : 8);
   for (int64_t strip = 0; strip < n_strips; ++strip) {
-    for (int64_t col = cols.first; col < cols.end; col += cols.group_size) {
+    int64_t index = cols.first_group;
+    for (int64_t col = cols.first; col < cols.end; col += cols.group_size, ++index) {
       const int64_t n_tiles = (at_most(cols.group_size, cols.end - col) + 3) / 4;
-      visit(GroupStrip{s.codes, n_tiles, col, strip, scale_values(s.scales), zero_values<Bits>(s.zeros)});
+      visit(GroupStrip{s.codes, n_tiles, col, index, strip, scale_values(s.scales), zero_values<Bits>(s.zeros)});
       s.codes += n_tiles * 8 * Bits;
       s.scales += 16;
       s.zeros += kZeroBytes;

@@ -3,6 +3,8 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
+#include <algorithm>
+
 #include "scalebits/base/errors.h"
 
 namespace scalebits {
@@ -22,9 +24,36 @@ std::vector<int64_t> with_last(const at::Tensor& x, int64_t last) {
   return shape;
 }
 
+/// Whether the processor has instructions for products of bf16. Without them libtorch's loops take fifty times as long
+/// as f32 does (bench/log/2026-11-30-cpu-kernels-avx2.md).
+bool multiplies_bf16() {
+#if defined(__x86_64__)
+  static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
+  return has;
+#else
+  return false;
+#endif
+}
+
+/// x w^T of bf16 matrices by products of f32: the weights of a few outputs at a time are widened, which is exact.
+at::Tensor widened_nt(const at::Tensor& x, const at::Tensor& w) {
+  constexpr int64_t kRows = 256;
+  const int64_t n = w.size(0), k = w.size(1);
+  const at::Tensor xf = x.to(at::kFloat).contiguous();
+  at::Tensor y = at::empty(with_last(x, n), xf.options());
+  for (int64_t first = 0; first < n; first += kRows) {
+    const int64_t count = std::min(kRows, n - first);
+    const at::Tensor wf = w.narrow(0, first, count).to(at::kFloat).contiguous();
+    sgemm('N', 'T', xf.numel() / k, count, k, xf.data_ptr<float>(), k, wf.data_ptr<float>(), k,
+          y.data_ptr<float>() + first, n);
+  }
+  return y.to(x.scalar_type());
+}
+
 }  // namespace
 
 at::Tensor matmul_nt(const at::Tensor& x, const at::Tensor& w) {
+  if (x.scalar_type() == at::kBFloat16 && !multiplies_bf16()) return widened_nt(x, w);
   if (x.scalar_type() != at::kFloat) return at::linear(x, w);
   const int64_t n = w.size(0), k = w.size(1);
   SCALEBITS_CHECK(x.size(-1) == k && w.is_contiguous());

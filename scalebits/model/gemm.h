@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Matrix products of the model on the CPU: oneDNN for f32, libtorch's own loops for bf16. Every f32 product goes
-/// through here, none through libtorch, which would call the system's BLAS from several threads at once: Debian's
-/// libopenblas0-serial then gave other sums in one run of twelve, the reference BLAS is slow, and
-/// OpenBLAS 0.3.21 picks its code by processor name and halves its speed on newer ones. tools/lint/check_layers.py
-/// checks.
+/// Matrix products of the model on the CPU: oneDNN for f32, libtorch for bf16 where the processor has instructions for
+/// it and f32 products of the widened matrices elsewhere. Every f32 product goes through here, none through libtorch,
+/// which would call the system's BLAS from several threads at once: Debian's libopenblas0-serial then gave other sums
+/// in one run of twelve, the reference BLAS is slow, and OpenBLAS 0.3.21 picks its code by processor name and halves
+/// its speed on newer ones. tools/lint/check_layers.py checks.
 #pragma once
 
 #include "scalebits/model/torch.h"

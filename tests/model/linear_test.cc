@@ -144,5 +144,19 @@ TEST(Gemm, EveryOrientationEqualsFloat64) {
   expect_close(rows, dy.narrow(1, 6, 4).t(), x);
 }
 
+/// Products of bf16 are exact in f32, so that only their sum (in f32, as above) and the result (to 8 bits of mantissa)
+/// are rounded, whatever the processor has instructions for.
+TEST(Gemm, Bf16ProductsAreThoseOfF32RoundedOnce) {
+  init_torch();
+  const at::Tensor x = random_normal({2, 13, 150}, 1).to(at::kBFloat16),
+                   w = random_normal({600, 150}, 2).to(at::kBFloat16);
+  const at::Tensor y = matmul_nt(x, w);
+  ASSERT_EQ(y.scalar_type(), at::kBFloat16);
+  ASSERT_EQ(y.sizes(), (std::vector<int64_t>{2, 13, 600}));
+  const at::Tensor xd = x.to(at::kDouble), wd = w.to(at::kDouble), exact = at::matmul(xd, wd.t());
+  const at::Tensor bound = exact.abs() * 0x1p-8 + at::matmul(xd.abs(), wd.abs().t()) * (167 * 0x1p-24);
+  EXPECT_LE(((y.to(at::kDouble) - exact).abs() / bound).max().item<double>(), 1.0);
+}
+
 }  // namespace
 }  // namespace scalebits::test

@@ -91,8 +91,9 @@ TEST_P(MoePack, AtEightBitsTheModelIsNearlyTheOriginalWhateverTheOrder) {
   const at::Tensor original = logits_of(DenseWeights(checkpoint, all_active), ids);
   const at::Tensor packed = logits_of(*open_model(dir_.path()), ids);
   // Half a step of 8 bits is 0.2 % of a group's range; an order that one side of an axis does not have is off by 100 %.
+  // Seen: 0.6 to 4.1 %; with a choice of 2 of 8 one token was at 36 %.
   const at::Tensor error = (packed - original).norm(2, -1) / original.norm(2, -1);
-  EXPECT_LT(error.max().item<float>(), 0.03F) << error;
+  EXPECT_LT(error.max().item<float>(), 0.06F) << error;
 }
 
 TEST_P(MoePack, CompensationReportsTheLossOfWhatIsPackedWhateverTheThreads) {
@@ -114,20 +115,29 @@ TEST_P(MoePack, CompensationReportsTheLossOfWhatIsPackedWhateverTheThreads) {
   EXPECT_NEAR(one.heldout_kl, packed, 1e-4 * packed);
 }
 
+/// Many tokens, because single ones change their experts: with one text of 24 tokens the outcome hung on the machine.
 TEST_P(MoePack, CompensationLowersTheLoss) {
-  for (LinearPlan& linear : plan_.linears) std::fill(linear.bits.begin(), linear.bits.end(), uint8_t{3});
+  for (LinearPlan& linear : plan_.linears) std::fill(linear.bits.begin(), linear.bits.end(), uint8_t{4});
+  calib_.heldout.clear();
+  for (uint64_t s = 0; s < 16; ++s) calib_.heldout.push_back(draw(24, 100 + s));
+  for (uint64_t s = 10; s < 70; ++s) calib_.gradient.push_back(draw(24, s));
   plan_.quantizer = "clip";
   write_packed(checkpoint_, config_, plan_, {}, Json::object(), dir_.path(), silent_log());
-  const Sequence& ids = calib_.heldout[0];
-  const double alone = kl_divergence(logits_of(DenseWeights(checkpoint_, config_), ids),
-                                     logits_of(*open_model(dir_.path()), ids), nullptr) /
-                       static_cast<double>(ids.size());
+  const auto rounded = open_model(dir_.path());
+  const DenseWeights original(checkpoint_, config_);
+  double alone = 0;
+  int64_t tokens = 0;
+  for (const Sequence& ids : calib_.heldout) {
+    alone += kl_divergence(logits_of(original, ids), logits_of(*rounded, ids), nullptr);
+    tokens += static_cast<int64_t>(ids.size());
+  }
+  alone /= static_cast<double>(tokens);
   plan_.quantizer = "gptq";
-  for (uint64_t s = 10; s < 40; ++s) calib_.gradient.push_back(draw(24, s));
   PassOptions every;
   every.every_expert = true;
-  EXPECT_LT(compensated({}).heldout_kl, alone);
-  EXPECT_LT(compensated(every).heldout_kl, alone);
+  // 0.74 and 0.80 of plain rounding (Mixtral), 0.58 and 0.56 (Qwen3-MoE).
+  EXPECT_LT(compensated({}).heldout_kl, 0.9 * alone);
+  EXPECT_LT(compensated(every).heldout_kl, 0.9 * alone);
 }
 
 }  // namespace
