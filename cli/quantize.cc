@@ -54,12 +54,14 @@ void add_budget_flags(CLI::App* command, QuantizeOptions& o) {
               "--plan", o.plan,
               "Apply a plan made before for the same model (plan.json, or a packed model), or, with a target, the plan "
               "that is cut for it from a directory that --frontier wrote; no search. A plan of quantizer gptq "
-              "calibrates again: give the same calibration flags for the same bytes")
+              "calibrates and rounds again: give the same calibration flags for the same bytes, or --quantizer clip "
+              "for "
+              "a worse model within seconds")
           ->type_name("PATH");
   budget
       ->add_option("--frontier", o.frontier,
                    "One search for all budgets FROM, FROM + STEP, .. TO (bits per weight, 64 at most). OUT then holds "
-                   "frontier.json, and --plan OUT with any target from FROM to TO takes seconds. No guard")
+                   "frontier.json, and --plan OUT with any target from FROM to TO needs no search. No guard")
       ->type_name("FROM:TO:STEP")
       ->excludes(bpw)
       ->excludes(size)
@@ -202,7 +204,8 @@ void add_quantize(CLI::App& app, Invocation& invocation) {
   add_vocab_flags(command, *options);
   add_calibration_flags(command, *options);
   add_running_flags(command, *options);
-  on_run(command, invocation, [options](Session& session) {
+  on_run(command, invocation, [options, command](Session& session) {
+    options->quantizer_given = command->count("--quantizer") > 0;
     if (options->output.empty() && !options->dry_run)
       fail<InvalidArgument>("-o", "missing, expected an output directory.");
     return run_quantize(*options, session);

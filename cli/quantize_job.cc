@@ -80,6 +80,7 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
                             o_.plan);
     }
     spec_ = plan_->spec;
+    if (o_.quantizer_given) plan_->quantizer = o_.quantizer;
     (void)group_quantizer(plan_->quantizer);
   } else {
     spec_ = parse_block(o_.block, o_.group_size);

@@ -24,6 +24,7 @@ struct QuantizeOptions {
   std::string block = "32x128";
   int group_size = 128;
   std::string method = "search", score, reorder = "both", quantizer = "gptq", loss = "kl";
+  bool quantizer_given = false;  ///< --quantizer was there: it takes the place of a plan's
   std::string reorder_mode = "folded", tie = "none";
   int64_t iterations = 30;
   std::vector<std::string> ignore, tensor_type;

@@ -8,14 +8,8 @@ namespace {
 
 /// How far ahead of what is in use memory is asked for, in bytes: of the codes, and of scales and zero points, whose
 /// streams are read as many times more slowly as codes take more bytes.
-#ifndef EXP_AHEAD
-#define EXP_AHEAD 8192
-#endif
-#ifndef EXP_PARAMS
-#define EXP_PARAMS 512
-#endif
-constexpr int kAhead = EXP_AHEAD;
-constexpr int kParamsAhead = EXP_PARAMS;
+constexpr int kAhead = 8192;
+constexpr int kParamsAhead = 512;
 
 inline __m256i broadcast(const int8_t* four) {
   int word;

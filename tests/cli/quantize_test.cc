@@ -72,6 +72,19 @@ TEST_F(Quantize, SameBytesForOneAndTwoThreadsAndFromItsOwnPlan) {
   EXPECT_EQ(first, second);
 }
 
+TEST_F(Quantize, APlanIsRoundedByAnotherQuantizerWhereOneIsNamed) {
+  // Enough tokens for the compensation, which would leave `clip` otherwise.
+  ASSERT_EQ(quantize("out", {"--nsamples", "16", "--seqlen", "256", "--no-guard"}).exit_code, 0);
+  const std::string plan = dir_ / "out/plan.json";
+  ASSERT_EQ(quantize("clip", {"--plan", plan, "--quantizer", "clip"}).exit_code, 0);
+  const Json first = read_json(plan), second = read_json(dir_ / "clip/plan.json");
+  EXPECT_EQ(first["quantizer"], "gptq");
+  EXPECT_EQ(second["quantizer"], "clip");
+  EXPECT_EQ(first["linears"], second["linears"]);
+  EXPECT_FALSE(weights("out") == weights("clip"));
+  EXPECT_EQ(run_program({"verify", dir_ / "clip"}).exit_code, 0);
+}
+
 TEST_F(Quantize, ErrorCompensationLowersTheHeldOutLossAndRepeatsItself) {
   // Enough tokens for Hessians of 128 and 640 channels.
   const auto with = [&](const std::string& out, std::vector<std::string> more) {
