@@ -10,7 +10,7 @@
 tokenizer_models.json: three real tokenizers (models/demo-5m; ../shared/data: models/stories260K, tokenizers/smollm2).
 tokenizer_components.json: two small models below with one component after another, written out as tokenizer.json parts.
 tokenizer_patterns.json: how the pre-tokenizers that GGUF files name cut texts.
-sentencepiece_*.model, sentencepiece.json: three models trained here, and what the sentencepiece package makes of texts.
+sentencepiece_*.model, sentencepiece.json: four models trained here, and what the sentencepiece package makes of texts.
 """
 
 import json
@@ -327,8 +327,11 @@ def sentencepiece_rows():
         normalization_rule_name="identity", remove_extra_whitespaces=False,
         user_defined_symbols=["\n", "\n\n", "\u2581\u2581", "\u2581\u2581\u2581", "<b>"], bos_piece="<bos>", eos_piece="<eos>",
     )
+    plain = train(  # what has no piece is unknown
+        "sentencepiece_plain.model", model_type="bpe", vocab_size=300, normalization_rule_name="identity",
+    )
     rows = []
-    for name, model in [("bpe", bpe), ("unigram", unigram), ("gemma", gemma)]:
+    for name, model in [("bpe", bpe), ("unigram", unigram), ("gemma", gemma), ("plain", plain)]:
         # Control symbols and <sep> are added tokens to transformers; here the texts name none but <sep>.
         plain = [[text, model.encode(text)] for text in SPACED[:-1] + ADDED[2:3] + MARKED]
         size = model.get_piece_size()
