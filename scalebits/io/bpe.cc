@@ -42,7 +42,7 @@ void Bpe::add_merges(const BpeModel& model) {
   std::string both;
   for (size_t rank = 0; rank < model.merges.size(); ++rank) {
     const auto& [left, right] = model.merges[rank];
-    const auto known = [&](std::string_view token) {
+    const auto known = [&, &left = left, &right = right](std::string_view token) {  // by name for clang 14
       const auto found = vocabulary().id(token);
       if (!found) {
         fail<FormatError>(file_, "{}[{}]: got the merge of {} and {}, expected {} to be in the vocabulary.",
