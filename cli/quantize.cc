@@ -54,9 +54,8 @@ void add_budget_flags(CLI::App* command, QuantizeOptions& o) {
               "--plan", o.plan,
               "Apply a plan made before for the same model (plan.json, or a packed model), or, with a target, the plan "
               "that is cut for it from a directory that --frontier wrote; no search. A plan of quantizer gptq "
-              "calibrates and rounds again: give the same calibration flags for the same bytes, or --quantizer clip "
-              "for "
-              "a worse model within seconds")
+              "calibrates and rounds again: give the same calibration flags for the same bytes, or --quantizer clip, "
+              "which needs no calibration and gives a worse model")
           ->type_name("PATH");
   budget
       ->add_option("--frontier", o.frontier,

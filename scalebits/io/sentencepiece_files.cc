@@ -48,8 +48,7 @@ class SentencePieceFile {
   [[nodiscard]] const SentencePieceSpec& spec() const { return spec_; }
   [[nodiscard]] const std::string& where() const { return where_; }
   [[noreturn]] void refuse(std::string_view what, std::string_view got, std::string_view expected) const {
-    fail<Unsupported>(where_, "{}: got {}, expected {}. This part of the tokenizer is not implemented.", what, got,
-                      expected);
+    fail<Unsupported>(where_, "{}: got {}, expected {}.", what, got, expected);
   }
 
   [[nodiscard]] std::unique_ptr<const TokenModel> model() const {

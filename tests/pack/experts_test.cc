@@ -93,7 +93,7 @@ TEST_P(MoePack, AtEightBitsTheModelIsNearlyTheOriginalWhateverTheOrder) {
   // Half a step of 8 bits is 0.2 % of a group's range; an order that one side of an axis does not have is off by 100 %.
   // Seen: 0.6 to 4.1 %; with a choice of 2 of 8 one token was at 36 %.
   const at::Tensor error = (packed - original).norm(2, -1) / original.norm(2, -1);
-  EXPECT_LT(error.max().item<float>(), 0.06F) << error;
+  EXPECT_LT(error.max().item<float>(), 0.05F) << error;
 }
 
 TEST_P(MoePack, CompensationReportsTheLossOfWhatIsPackedWhateverTheThreads) {
