@@ -80,7 +80,6 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
                             o_.plan);
     }
     spec_ = plan_->spec;
-    if (o_.quantizer_given) plan_->quantizer = o_.quantizer;
     (void)group_quantizer(plan_->quantizer);
   } else {
     spec_ = parse_block(o_.block, o_.group_size);
@@ -88,6 +87,7 @@ QuantizeJob::QuantizeJob(const QuantizeOptions& options, Log& log) : o_(options)
   find_layers();
   seqlen_ = std::min(o_.seqlen, config_.max_context);
   set_budget();
+  if (plan_ && o_.quantizer_given) plan_->quantizer = o_.quantizer;
   work_ = o_.work.empty() ? fs::path(fs::path(o_.output).lexically_normal().string() + ".work") : fs::path(o_.work);
   plan_memory();
 }

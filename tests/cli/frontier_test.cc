@@ -80,6 +80,12 @@ TEST_F(FrontierCommand, WritesAllBudgetsAndCutsPlansFromThem) {
     EXPECT_EQ(plan["linears"][i]["bits"], stored["points"][1]["widths"][i]);
   }
   EXPECT_EQ(plan["order"], stored["plan"]["order"]);
+  EXPECT_EQ(plan["quantizer"], "clip");
+  const Outcome other =
+      run_program({"quantize", test::demo_model().string(), "-o", dir_ / "other", "--plan", dir_ / "f", "--target-bpw",
+                   "2.6", "--quantizer", "gptq", "--nsamples", "4", "--seqlen", "64"});
+  ASSERT_EQ(other.exit_code, 0) << other.err;
+  EXPECT_EQ(read_json(dir_ / "other/plan.json")["quantizer"], "gptq");
 
   // The whole packed file within a size; nothing written in a dry run.
   const Outcome dry = quantize(
