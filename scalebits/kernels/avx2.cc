@@ -142,19 +142,6 @@ inline void add_group(const Tile* dots, const GroupStrip& group, const Int8Token
   }
 }
 
-/// A line of scales, and one of zero points, for every four strips and group of this block, further on: what one block
-/// takes of each.
-inline void prefetch_params(const Streams& s, const BlockColumns& cols, int64_t n_strips) {
-  const char *scales = reinterpret_cast<const char*>(s.scales), *zeros = reinterpret_cast<const char*>(s.zeros);
-  int64_t before = kParamsAhead;
-  for (int64_t col = cols.first; col < cols.end; col += cols.group_size) {
-    for (int64_t strip = 0; strip < n_strips; strip += 4, before += 64) {
-      _mm_prefetch(scales + before, _MM_HINT_T0);
-      _mm_prefetch(zeros + before, _MM_HINT_T0);
-    }
-  }
-}
-
 template <int T>
 struct Int8Product {
   const Int8Tokens& x;
@@ -166,7 +153,7 @@ struct Int8Product {
   void block(Streams& s, const BlockColumns& cols) {
     // Both parts of few tokens at once, so that tiles are unpacked once; of many the sums would not fit in registers.
     constexpr int kAtOnce = T <= 2 ? n_parts<Bits> : 1;
-    prefetch_params(s, cols, n_strips);
+    prefetch_params(s, cols, n_strips, kParamsAhead);
     for_each_group<Bits>(s, cols, n_strips, [&](const GroupStrip& group) {
       for (int p = 0; p < n_parts<Bits>; p += kAtOnce) {
         const int8_t* values[kAtOnce];

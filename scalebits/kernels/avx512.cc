@@ -93,19 +93,6 @@ template <int Bits, int P, int T>
   }
 }
 
-/// A line of scales, and one of zero points, for every four strips and group of this block, further on: what one block
-/// takes of each.
-inline void prefetch_params(const Streams& s, const BlockColumns& cols, int64_t n_strips) {
-  const char *scales = reinterpret_cast<const char*>(s.scales), *zeros = reinterpret_cast<const char*>(s.zeros);
-  int64_t before = kParamsAhead;
-  for (int64_t col = cols.first; col < cols.end; col += cols.group_size) {
-    for (int64_t strip = 0; strip < n_strips; strip += 4, before += 64) {
-      _mm_prefetch(scales + before, _MM_HINT_T0);
-      _mm_prefetch(zeros + before, _MM_HINT_T0);
-    }
-  }
-}
-
 template <int T>
 struct Int8Product {
   const Int8Tokens& x;
@@ -116,7 +103,7 @@ struct Int8Product {
   template <int Bits>
   void block(Streams& s, const BlockColumns& cols) {
     constexpr int kParts = n_parts<Bits>;
-    prefetch_params(s, cols, n_strips);
+    prefetch_params(s, cols, n_strips, kParamsAhead);
     for_each_group<Bits>(s, cols, n_strips,
                          [&](const uint8_t* codes, int64_t n_tiles, int64_t col, int64_t group, __m512 scale,
                              __m512 zero, int64_t strip) {
