@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// tokenizer.model, against the sentencepiece package and transformers (tools/golden/tokenizer_golden.py).
+/// tokenizer.model, against the sentencepiece package and transformers (tools/golden/sentencepiece_golden.py).
 #include <gmock/gmock.h>
 
 #include "scalebits/base/errors.h"
