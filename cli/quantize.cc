@@ -53,8 +53,8 @@ void add_budget_flags(CLI::App* command, QuantizeOptions& o) {
           ->add_option(
               "--plan", o.plan,
               "Apply a plan made before for the same model (plan.json, or a packed model), or, with a target, the plan "
-              "that is cut for it from a directory that --frontier wrote; no search. A plan of quantizer gptq "
-              "calibrates and rounds again: give the same calibration flags for the same bytes, or --quantizer clip, "
+              "that is cut for it from a directory that --frontier wrote; no search. Quantizers gptq and "
+              "clip calibrate and round again: give the same calibration flags for the same bytes, or --quantizer rtn, "
               "which needs no calibration and gives a worse model")
           ->type_name("PATH");
   budget
@@ -110,8 +110,7 @@ void add_method_flags(CLI::App* command, QuantizeOptions& o) {
   command
       ->add_option("--quantizer", o.quantizer,
                    "gptq: clip, then rounded again with error compensation where held-out text agrees; clip: least "
-                   "squared error of "
-                   "each group; rtn: min-max")
+                   "squared error of each group, weighted by how large its inputs are; rtn: min-max")
       ->type_name("NAME")
       ->capture_default_str();
   command->add_option("--loss", o.loss, "kl: divergence from the full-precision model; ce: cross-entropy of the text")
@@ -189,6 +188,29 @@ void add_running_flags(CLI::App* command, QuantizeOptions& o) {
   command->add_flag("--dry-run", o.dry_run, "Print sizes, the reachable interval and the memory estimate, and stop");
 }
 
+/// A shell variable that is not set leaves "", which would read as a flag that is not there, or as 0.
+void refuse_empty_values(CLI::App* command) {
+  const CLI::Validator not_empty(
+      [](const std::string& value) { return value.empty() ? std::string("got \"\", expected a value") : ""; }, "");
+  std::vector<CLI::App*> groups = command->get_subcommands([](const CLI::App* a) { return a->get_name().empty(); });
+  groups.push_back(command);
+  for (CLI::App* group : groups) {
+    for (CLI::Option* option : group->get_options()) {
+      if (option->get_expected_min() > 0) option->check(not_empty);
+    }
+  }
+}
+
+/// Those of the search's flags that were given: a plan is made already.
+std::vector<std::string> flags_of_a_search(const CLI::App& command) {
+  std::vector<std::string> given;
+  for (const char* flag : {"--block", "--group-size", "--method", "--score", "--reorder", "--reorder-mode", "--tie",
+                           "--loss", "--iterations", "--no-guard", "--stats", "--resume"}) {
+    if (command.count(flag) > 0) given.emplace_back(flag);
+  }
+  return given;
+}
+
 }  // namespace
 
 void add_quantize(CLI::App& app, Invocation& invocation) {
@@ -203,8 +225,14 @@ void add_quantize(CLI::App& app, Invocation& invocation) {
   add_vocab_flags(command, *options);
   add_calibration_flags(command, *options);
   add_running_flags(command, *options);
+  refuse_empty_values(command);
   on_run(command, invocation, [options, command](Session& session) {
     options->quantizer_given = command->count("--quantizer") > 0;
+    const std::vector<std::string> idle =
+        options->plan.empty() ? std::vector<std::string>() : flags_of_a_search(*command);
+    if (!idle.empty()) {
+      session.log.warn("{}: without effect beside --plan, which is the result of a search", fmt::join(idle, ", "));
+    }
     if (options->output.empty() && !options->dry_run)
       fail<InvalidArgument>("-o", "missing, expected an output directory.");
     return run_quantize(*options, session);

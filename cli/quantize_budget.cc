@@ -69,16 +69,20 @@ void QuantizeJob::find_layers() {
     return std::none_of(plan_->linears.begin(), plan_->linears.end(),
                         [&](const LinearPlan& linear) { return linear.name == item.name; });
   });
-  for (QuantizedLayers::Item& item : layers_.items) {
-    const auto linear = std::find_if(plan_->linears.begin(), plan_->linears.end(),
-                                     [&](const LinearPlan& l) { return l.name == item.name; });
-    item.order = linear->order();
-    item.shares_cols = linear->shares_cols;
+  if (layers_.items.size() != plan_->linears.size() || layers_.items.empty()) {
+    fail<FormatError>(o_.plan,
+                      "linears: got {} of which {} are linear layers of {}, expected all. Is it another model's?",
+                      plan_->linears.size(), layers_.items.size(), o_.model);
   }
-  if (layers_.items.size() == plan_->linears.size() && !layers_.items.empty()) return;
-  fail<FormatError>(o_.plan,
-                    "linears: got {} of which {} are linear layers of {}, expected all. Is it another model's?",
-                    plan_->linears.size(), layers_.items.size(), o_.model);
+  for (size_t i = 0; i < layers_.items.size(); ++i) {
+    QuantizedLayers::Item& item = layers_.items[i];
+    const LinearPlan& linear = plan_->linears[i];
+    if (linear.name != item.name) {
+      fail<FormatError>(o_.plan, "linears[{}]: got {}, expected {}: the layers' own order.", i, linear.name, item.name);
+    }
+    item.order = linear.order();
+    item.shares_cols = linear.shares_cols;
+  }
 }
 
 Plan QuantizeJob::uniform_plan(int bits) const {
@@ -125,8 +129,7 @@ void QuantizeJob::set_budget() {
 void QuantizeJob::plan_memory() {
   const int64_t slice = std::min(search_.slice, o_.nsamples);
   memory_ = estimate_memory(config_, layers_, o_.nsamples, slice, seqlen_, num_threads(),
-                            !o_.frontier && is_compensated(plan_ ? plan_->quantizer : o_.quantizer) ? budget_ : 0,
-                            o_.all_experts);
+                            !o_.frontier && is_compensated(quantizer()) ? budget_ : 0, o_.all_experts);
   if (!o_.max_ram.empty()) {
     const int64_t limit = parse_size(o_.max_ram, "--max-ram");
     if (memory_.fixed_bytes > limit) {

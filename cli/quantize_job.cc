@@ -103,12 +103,17 @@ CalibSet QuantizeJob::calibration() {
   log_.info("calibration   {}: {} + {} held-out sequences of {} tokens{}", o_.calib, set.gradient.size(),
             set.heldout.size(), seqlen_, tokenizer.add_bos() || self ? ", BOS first" : "");
   count_coverage(set);
+  if (group_quantizer(quantizer()).weighs_errors()) {
+    log_.info("measuring the inputs of the layers");
+    set.moments = column_moments(DenseWeights(checkpoint_, config_), layers_, set, search_.slice, o_.all_experts,
+                                 search_.pass.activation_bytes);
+  }
   return set;
 }
 
 std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
   return hash_hex(
-      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} {} {} it{} slice{} seed{} ignore{} types{} guard{} "
+      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} {} weighed {} it{} slice{} seed{} ignore{} types{} guard{} "
                   "vocab{}+{} frontier{}{}",
                   fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
                   o_.reorder, o_.reorder_mode, o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
@@ -129,7 +134,7 @@ std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerpr
 Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
   const std::string fingerprint = search_fingerprint(calib);
   search_.stats_fingerprint = hash_hex(fmt::format(
-      "{} {} {} {}x{} g{} {} {} {} {}+{} {} ignore{} types{} vocab{}+{}{}", fingerprint_, calib.hash,
+      "{} {} {} {}x{} g{} {} weighed {} {} {}+{} {} ignore{} types{} vocab{}+{}{}", fingerprint_, calib.hash,
       start_bits(layers_, budget_, search_.score), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.score,
       // Without a reordering, the first sensitivities are already of errors after compensation.
       o_.reorder == "none", o_.loss, search_.slice, search_.fisher_slice,
@@ -176,15 +181,9 @@ Plan QuantizeJob::plan_of(const FoldedOrder& order, const FusedOrder& fused, con
 CompensatedModel QuantizeJob::compensate_plan(const Plan& plan, const CalibSet& calib) {
   fs::create_directories(work_);
   QuantizedLayers layers = layers_;
-  for (size_t i = 0; i < plan.linears.size(); ++i) {
-    if (plan.linears[i].name != layers.items[i].name) {
-      fail<FormatError>(o_.plan, "linears[{}]: got {}, expected {}: the layers' own order.", i, plan.linears[i].name,
-                        layers.items[i].name);
-    }
-    layers.items[i].order = plan.linears[i].order();
-  }
+  for (size_t i = 0; i < plan.linears.size(); ++i) layers.items[i].order = plan.linears[i].order();
   QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan.order), std::move(layers),
-                           group_quantizer(plan.quantizer));
+                           group_quantizer(plan.quantizer), calib.moments);
   if (token_roots_.empty()) {
     log_.info("weighing the tokens of the calibration text");
     std::vector<Sequence> all = calib.gradient;
@@ -221,7 +220,7 @@ Json QuantizeJob::run() {
   if (plan_) {
     check_plan_fits(*plan_, config_, fingerprint_);
     plan = *plan_;
-    if (is_compensated(plan.quantizer)) calib = calibration();
+    if (group_quantizer(plan.quantizer).weighs_errors()) calib = calibration();
     if (!calib.hash.empty() && calib.hash != plan.calib_hash) {
       log_.warn("the plan was made with other calibration sequences: the packed bytes will differ");
     }
@@ -240,14 +239,15 @@ Json QuantizeJob::run() {
     extra.update(found);
     if (extra.contains("guard")) extra["guard"].erase("seconds");  // the same plan again is the same file
   }
-  std::vector<PackedMatrix> ready;
+  Rounding rounding;
   if (is_compensated(plan.quantizer)) {
-    ready = compensated(plan, calib, found["heldout_kl"]);
+    rounding.ready = compensated(plan, calib, found["heldout_kl"]);
     extra["heldout_kl"] = found["heldout_kl"];
     // With few tokens the Hessians fit the calibration text and nothing else; no plan says how it would be otherwise.
-    if (ready.empty()) plan.quantizer = "clip";
+    if (rounding.ready.empty()) plan.quantizer = "clip";
   }
-  const PackedSize size = write_packed(checkpoint_, config_, plan, ready, extra, out.staging(), log_);
+  if (rounding.ready.empty()) rounding.moments = std::move(calib.moments);
+  const PackedSize size = write_packed(checkpoint_, config_, plan, rounding, extra, out.staging(), log_);
   out.commit();
   if (!plan_ && o_.work.empty()) fs::remove_all(work_);
   std::error_code not_empty;  // holds a stopped search, which --plan does not end

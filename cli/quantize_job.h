@@ -65,6 +65,8 @@ class QuantizeJob {
   void cut();
   void plan_memory();
   [[nodiscard]] Plan uniform_plan(int bits) const;
+  /// That of the plan, where one is given.
+  [[nodiscard]] const std::string& quantizer() const { return plan_ ? plan_->quantizer : o_.quantizer; }
   /// Sizes at the widest: headers are at their longest, so that the file can only be smaller.
   [[nodiscard]] PackedSize widest_size() const;
   /// Most that the weight files hold beside the quantized layers.

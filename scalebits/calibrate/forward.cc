@@ -19,7 +19,7 @@ int64_t longest(std::span<const Sequence> sequences) {
 
 void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequences,
                      const std::function<void(int64_t, const at::Tensor&)>& sink, int64_t activation_bytes,
-                     const std::function<void(int64_t, int64_t, const LayerTaps&)>& watch) {
+                     const std::function<void(int64_t, int64_t, const LayerTaps&)>& watch, bool every_expert) {
   const int64_t length = longest(sequences);
   const RopeTable rope(weights.config(), length);
   const auto total = static_cast<int64_t>(sequences.size());
@@ -37,6 +37,7 @@ void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequ
         const at::NoGradGuard no_grad;
         at::Tensor& xi = x[static_cast<size_t>(i)];
         LayerTaps taps;
+        taps.every_expert = every_expert;
         xi = decoder_layer_forward(weights.config(), layer, rope, xi, 0, nullptr, watch ? &taps : nullptr);
         if (watch) watch(l, first + i, taps);
       });

@@ -21,10 +21,12 @@ int64_t longest(std::span<const Sequence> sequences);
 /// Runs every sequence through the model layer by layer, as many sequences at a time as fit in `activation_bytes`, and
 /// hands each one's final hidden states [T, d_model] f32 to `sink(index, hidden)`, from any thread of the pool.
 /// @param watch  gets the layer, the index and what the layers' taps hold after a forward pass, or empty
+/// @param every_expert  of these taps (LayerTaps::every_expert)
 void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequences,
                      const std::function<void(int64_t, const at::Tensor&)>& sink,
                      int64_t activation_bytes = int64_t{1} << 30,
-                     const std::function<void(int64_t, int64_t, const LayerTaps&)>& watch = {});
+                     const std::function<void(int64_t, int64_t, const LayerTaps&)>& watch = {},
+                     bool every_expert = false);
 
 /// Final hidden states of the full-precision model, one tensor per sequence.
 std::vector<at::Tensor> reference_hidden(const ModelWeights& weights, std::span<const Sequence> sequences);

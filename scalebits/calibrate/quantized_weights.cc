@@ -11,18 +11,22 @@
 namespace scalebits {
 
 QuantizedWeights::QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers,
-                                   const GroupQuantizer& quantizer)
+                                   const GroupQuantizer& quantizer, const ColumnMoments& moments)
     : ModelWeights(dense->shared_checkpoint(), dense->config(), dense->dtype(), dense->order().residual),
       dense_(std::move(dense)),
       layers_(std::move(layers)),
       quantizer_(&quantizer),
       params_(layers_.items.size()) {
+  SCALEBITS_CHECK(moments.empty() || moments.size() == layers_.items.size());
   for (int64_t l = 0; l < config().n_layers; ++l) item_of_.emplace_back(slots(config(), l).size(), -1);
   for (size_t i = 0; i < layers_.items.size(); ++i) {
     const auto& item = layers_.items[i];
     item_of_[static_cast<size_t>(item.layer)][item.slot.index()] = static_cast<int64_t>(i);
     const auto n = static_cast<size_t>(item.grid.n_blocks());
     bits_.emplace_back(n, uint8_t{0});
+    importance_.push_back(moments.empty() ? std::vector<float>()
+                                          : in_stored_order(moments[i], config(), dense_->order(), item.layer,
+                                                            item.slot, item.order.cols));
   }
   for (const LinearPlan& matrix : vocab_plans(config(), layers_.items.front().grid.spec(), layers_.vocab)) {
     vocab_[matrix.name] = std::make_shared<const PackedMatrix>(pack_vocab(*dense_, matrix, quantizer));
@@ -74,11 +78,14 @@ std::span<const GroupParams> QuantizedWeights::params(size_t item, int64_t block
                                     static_cast<size_t>(rows.count * groups));
   if (fitted.done[static_cast<size_t>(block)] != 0) return kept;
   const float* w = weight.data_ptr<float>();
+  const std::span<const float> importance = importance_[item];
   for (int64_t r = 0; r < rows.count; ++r) {
     for (int64_t g = 0; g < groups; ++g) {
-      const int64_t n = std::min(group, cols.count - g * group);
-      const float* first = w + (rows.first + r) * grid.in_features() + cols.first + g * group;
-      kept[static_cast<size_t>(r * groups + g)] = quantizer_->fit({first, static_cast<size_t>(n)}, {}, bits);
+      const int64_t col = cols.first + g * group;
+      const auto n = static_cast<size_t>(std::min(group, cols.count - g * group));
+      kept[static_cast<size_t>(r * groups + g)] =
+          quantizer_->fit({w + (rows.first + r) * grid.in_features() + col, n},
+                          importance.empty() ? importance : importance.subspan(static_cast<size_t>(col), n), bits);
     }
   }
   fitted.done[static_cast<size_t>(block)] = 1;

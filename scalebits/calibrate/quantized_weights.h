@@ -10,7 +10,7 @@
 #include <mutex>
 #include <vector>
 
-#include "scalebits/calibrate/quantized_layers.h"
+#include "scalebits/calibrate/column_moments.h"
 #include "scalebits/model/weights.h"
 #include "scalebits/quantize/quantizer.h"
 
@@ -18,7 +18,9 @@ namespace scalebits {
 
 class QuantizedWeights final : public ModelWeights {
  public:
-  QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers, const GroupQuantizer& quantizer);
+  /// @param moments  by layers.items: the weights of squared errors that groups are fitted by, or empty
+  QuantizedWeights(std::shared_ptr<const DenseWeights> dense, QuantizedLayers layers, const GroupQuantizer& quantizer,
+                   const ColumnMoments& moments = {});
 
   [[nodiscard]] std::shared_ptr<const Linear> linear(int64_t layer, Slot slot) const override;
   [[nodiscard]] at::Tensor reference_logits(const at::Tensor& hidden) const override;
@@ -28,6 +30,8 @@ class QuantizedWeights final : public ModelWeights {
 
   /// W of layers().items[item] in the order that it is stored in; the functions below take it.
   [[nodiscard]] at::Tensor stored_weight(size_t item) const;
+  /// [in_features] in that order: what squared errors count there; empty = all alike.
+  [[nodiscard]] std::span<const float> importance(size_t item) const { return importance_[item]; }
 
   /// Widths of layers().items[item], [n_blocks]; 0 = left at full precision.
   void set_bits(size_t item, std::vector<uint8_t> bits);
@@ -57,6 +61,7 @@ class QuantizedWeights final : public ModelWeights {
   std::map<std::string, std::shared_ptr<const PackedMatrix>> vocab_;  ///< by name, those that are not dense
   std::vector<std::vector<int64_t>> item_of_;                         ///< [layer][Slot::index]
   std::vector<std::vector<uint8_t>> bits_;
+  std::vector<std::vector<float>> importance_;  ///< [item]
   /// Fitted groups of one matrix at one width: one array, because small ones for each block would double the memory.
   struct Fitted {
     std::once_flag allocated;

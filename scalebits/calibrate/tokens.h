@@ -12,10 +12,15 @@
 
 namespace scalebits {
 
+/// [item][in_features], channels in the model's own order: what squared errors of a weight count by its column
+/// (column_moments.h); empty = all alike.
+using ColumnMoments = std::vector<std::vector<float>>;
+
 struct CalibSet {
   std::vector<Sequence> gradient, heldout;
-  std::string hash;    ///< of all ids, in order
-  std::string source;  ///< for the record: file name or "self"
+  std::string hash;            ///< of all ids, in order
+  std::string source;          ///< for the record: file name or "self"
+  ColumnMoments moments = {};  ///< of the layers to be quantized, where the quantizer weighs errors
 };
 
 struct CalibOptions {

@@ -224,8 +224,8 @@ class Compensation {
     const LinearPlan& linear = plan_.linears[item];
     const at::Tensor weight = weights_.stored_weight(item).contiguous();
     at::Tensor decoded = at::empty_like(weight);
-    model.matrices[item] =
-        pack_linear(linear, {weight.data_ptr<float>(), static_cast<size_t>(weight.numel())}, weights_.quantizer());
+    model.matrices[item] = pack_linear(linear, {weight.data_ptr<float>(), static_cast<size_t>(weight.numel())},
+                                       weights_.quantizer(), weights_.importance(item));
     const PackedView view = model.matrices[item].view();
     decode_packed(view, check_packed(view, linear.name.c_str()),
                   {decoded.data_ptr<float>(), static_cast<size_t>(decoded.numel())});

@@ -97,11 +97,11 @@ std::vector<TensorSpec> all_specs(const Checkpoint& dense, const ModelConfig& co
 
 class PackedWriter {
  public:
-  PackedWriter(const DenseWeights& weights, const Plan& plan, const std::vector<PackedMatrix>& ready,
+  PackedWriter(const DenseWeights& weights, const Plan& plan, const Rounding& rounding,
                const std::filesystem::path& dir, Log& log)
       : weights_(weights),
         plan_(plan),
-        ready_(ready),
+        rounding_(rounding),
         vocab_(vocab_plans(weights.config(), plan.spec, plan.vocab)),
         quantizer_(group_quantizer(plan.quantizer)),
         places_(places(weights.config())),
@@ -143,12 +143,17 @@ class PackedWriter {
   }
 
   void write_linear(const LinearPlan& linear, const Place& place) {
-    if (ready_.empty()) {
+    const auto index = static_cast<size_t>(&linear - plan_.linears.data());
+    if (rounding_.ready.empty()) {
       const at::Tensor w = in_order(weights_.weight(place.layer, *place.slot), linear.order()).contiguous();
       const std::span<const float> floats(w.data_ptr<float>(), static_cast<size_t>(w.numel()));
-      write_parts(linear.name, pack_linear(linear, floats, quantizer_).view());
+      const std::vector<float> importance =
+          rounding_.moments.empty() ? std::vector<float>()
+                                    : in_stored_order(rounding_.moments[index], weights_.config(), plan_.order,
+                                                      place.layer, *place.slot, linear.order().cols);
+      write_parts(linear.name, pack_linear(linear, floats, quantizer_, importance).view());
     } else {
-      write_parts(linear.name, ready_[static_cast<size_t>(&linear - plan_.linears.data())].view());
+      write_parts(linear.name, rounding_.ready[index].view());
     }
     for (const auto& [part, perm] : stored_permutations(linear)) {
       const std::vector<uint8_t> bytes = store_permutation(*perm);
@@ -186,7 +191,7 @@ class PackedWriter {
 
   const DenseWeights& weights_;
   const Plan& plan_;
-  const std::vector<PackedMatrix>& ready_;
+  const Rounding& rounding_;
   std::vector<LinearPlan> vocab_;
   const GroupQuantizer& quantizer_;
   std::map<std::string, Place> places_;
@@ -253,11 +258,11 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
 }
 
 PackedSize write_packed(const std::shared_ptr<const Checkpoint>& dense, const ModelConfig& config, const Plan& plan,
-                        const std::vector<PackedMatrix>& ready, const Json& extra, const std::filesystem::path& dir,
-                        Log& log) {
-  SCALEBITS_CHECK(ready.empty() == !is_compensated(plan.quantizer));
+                        const Rounding& rounding, const Json& extra, const std::filesystem::path& dir, Log& log) {
+  SCALEBITS_CHECK(rounding.ready.empty() == !is_compensated(plan.quantizer));
+  SCALEBITS_CHECK(rounding.moments.empty() || rounding.moments.size() == plan.linears.size());
   const DenseWeights weights(dense, config, plan.order);
-  PackedWriter(weights, plan, ready, dir, log).run();
+  PackedWriter(weights, plan, rounding, dir, log).run();
 
   PackedConfig packed;
   packed.spec = plan.spec;

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "scalebits/base/log.h"
+#include "scalebits/calibrate/column_moments.h"
 #include "scalebits/format/plan.h"
 #include "scalebits/io/json.h"
 #include "scalebits/model/weights.h"
@@ -30,13 +31,18 @@ std::string model_fingerprint(const Checkpoint& checkpoint);
 /// @throws FormatError; InvalidArgument when the plan was made for another model (fingerprints differ)
 void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::string& fingerprint);
 
+/// How the weights of a plan's matrices come to be rounded.
+struct Rounding {
+  std::vector<PackedMatrix> ready =
+      {};                      ///< as compensate() packed them, in the plan's order; empty = each group for itself
+  ColumnMoments moments = {};  ///< then: what it is fitted by, in the plan's order
+};
+
 /// Writes the packed checkpoint into an existing directory (the staging directory of an AtomicDirectory): weights,
-/// config.json, plan.json, tokenizer files. The same plan and checkpoint (and `ready`) give the same bytes.
-/// @param ready  the plan's matrices as compensate() packed them; empty where each group is rounded for itself
+/// config.json, plan.json, tokenizer files. The same plan, checkpoint and rounding give the same bytes.
 /// @param extra  for plan.json (see plan_to_json)
 PackedSize write_packed(const std::shared_ptr<const Checkpoint>& dense, const ModelConfig& config, const Plan& plan,
-                        const std::vector<PackedMatrix>& ready, const Json& extra, const std::filesystem::path& dir,
-                        Log& log);
+                        const Rounding& rounding, const Json& extra, const std::filesystem::path& dir, Log& log);
 
 /// Writes the dequantized weights of a packed checkpoint as an ordinary Hugging Face checkpoint.
 /// @param dtype F32 (exact), F16 or BF16 (rounded)

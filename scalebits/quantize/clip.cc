@@ -105,6 +105,7 @@ namespace {
 class Clip final : public GroupQuantizer {
  public:
   [[nodiscard]] std::string_view name() const override { return "clip"; }
+  [[nodiscard]] bool weighs_errors() const override { return true; }
   [[nodiscard]] GroupParams fit(std::span<const float> w, std::span<const float> importance,
                                 int bits) const noexcept override {
     return fit_clip(w, importance, bits, clip_sums());

@@ -8,9 +8,11 @@
 
 namespace scalebits {
 
-PackedMatrix pack_linear(const LinearPlan& linear, std::span<const float> weight, const GroupQuantizer& quantizer) {
+PackedMatrix pack_linear(const LinearPlan& linear, std::span<const float> weight, const GroupQuantizer& quantizer,
+                         std::span<const float> importance) {
   const BlockGrid& grid = linear.grid;
   SCALEBITS_CHECK(static_cast<int64_t>(weight.size()) == grid.n_weights());
+  SCALEBITS_CHECK(importance.empty() || static_cast<int64_t>(importance.size()) == grid.in_features());
   PackedMatrix packed(grid, linear.bits);
   parallel_for(grid.n_blocks(), [&](int64_t block) {
     const Extent rows = grid.rows(block / grid.col_blocks()), cols = grid.cols(block % grid.col_blocks());
@@ -24,7 +26,8 @@ PackedMatrix pack_linear(const LinearPlan& linear, std::span<const float> weight
         const auto n = static_cast<size_t>(std::min(group, cols.count - g * group));
         const std::span<const float> w(row + g * group, n);
         GroupParams& p = params[static_cast<size_t>(r * groups + g)];
-        p = quantizer.fit(w, {}, bits);
+        const auto first = static_cast<size_t>(cols.first + g * group);
+        p = quantizer.fit(w, importance.empty() ? importance : importance.subspan(first, n), bits);
         quantize_row(w, p, bits, {codes.data() + r * cols.count + g * group, n});
       }
     }

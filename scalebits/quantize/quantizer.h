@@ -16,6 +16,8 @@ class GroupQuantizer {
  public:
   virtual ~GroupQuantizer() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
+  /// Whether fit() heeds `importance`, so that it should be given one.
+  [[nodiscard]] virtual bool weighs_errors() const = 0;
   /// @param w           [n] weights of one group, n >= 1, all finite (the caller has checked)
   /// @param importance  [n] non-negative weights of the squared error, or empty for all ones
   /// @param bits        1..8
@@ -25,8 +27,8 @@ class GroupQuantizer {
                                         int bits) const noexcept = 0;
 };
 
-/// What fits scale and zero point of a group: "rtn" (min-max, the paper's), "clip" (least squared error) or "gptq"
-/// (clip's, to weights that carry the errors of the columns before: pack/gptq.h).
+/// What fits scale and zero point of a group: "rtn" (min-max, the paper's), "clip" (least squared error, weighted) or
+/// "gptq" (clip's, to weights that carry the errors of the columns before: pack/gptq.h).
 /// @throws InvalidArgument listing the known names
 const GroupQuantizer& group_quantizer(std::string_view name);
 /// Those that fit groups differently: all but "gptq".

@@ -30,6 +30,7 @@ GroupParams fit_one_bit(std::span<const float> w) {
 class Rtn final : public GroupQuantizer {
  public:
   [[nodiscard]] std::string_view name() const override { return "rtn"; }
+  [[nodiscard]] bool weighs_errors() const override { return false; }
 
   /// The range is [min(w, 0), max(w, 0)], so that 0 is a code. The scale is rounded up and the zero to a whole
   /// step, so every weight is at most half a step from its decoded value (while the scale is below the greatest one).

@@ -31,7 +31,7 @@ void SearchModel::open(FoldedOrder order, const FusedOrder& fused) {
   latest_.reset();
   column_shares_.clear();
   weights_ = std::make_unique<QuantizedWeights>(std::make_shared<DenseWeights>(checkpoint_, config_, std::move(order)),
-                                                with_orders(layers_, fused), quantizer_);
+                                                with_orders(layers_, fused), quantizer_, calib_.moments);
 }
 
 void SearchModel::expect_compensation() {

@@ -9,8 +9,9 @@
 namespace scalebits::test {
 
 /// Q_bits of every group, formed from fit() and one code at a time. @param bits per block, 0 = unchanged
+/// @param importance  of every column, or empty
 inline at::Tensor quantized_by_groups(const at::Tensor& w, const BlockGrid& grid, const std::vector<uint8_t>& bits,
-                                      const GroupQuantizer& quantizer) {
+                                      const GroupQuantizer& quantizer, const std::vector<float>& importance = {}) {
   at::Tensor out = w.clone();
   for (int64_t r = 0; r < grid.out_features(); ++r) {
     const float* row = w.data_ptr<float>() + r * grid.in_features();
@@ -20,7 +21,9 @@ inline at::Tensor quantized_by_groups(const at::Tensor& w, const BlockGrid& grid
       if (b == 0 || r < rows.first || r >= rows.first + rows.count) continue;
       for (int64_t c = cols.first; c < cols.first + cols.count; c += grid.spec().group_size) {
         const int64_t n = std::min<int64_t>(grid.spec().group_size, cols.first + cols.count - c);
-        const GroupParams params = quantizer.fit({row + c, static_cast<size_t>(n)}, {}, b);
+        std::vector<float> counts;
+        for (int64_t i = c; !importance.empty() && i < c + n; ++i) counts.push_back(importance[static_cast<size_t>(i)]);
+        const GroupParams params = quantizer.fit({row + c, static_cast<size_t>(n)}, counts, b);
         for (int64_t i = c; i < c + n; ++i) out[r][i] = decode(round_code(row[i], params, b), params, b);
       }
     }
@@ -45,13 +48,26 @@ inline QuantizedLayers tiny_layers_in_order(uint64_t shuffle) {
   return layers;
 }
 
+/// From 1/64 to 64 times the same, [item][in_features].
+inline ColumnMoments random_moments(const QuantizedLayers& layers, uint64_t seed) {
+  Rng rng(seed);
+  ColumnMoments moments;
+  for (const auto& item : layers.items) {
+    std::vector<float>& of = moments.emplace_back(static_cast<size_t>(item.grid.in_features()));
+    for (float& m : of) m = static_cast<float>(std::exp2(12.0 * rng.uniform() - 6.0));
+  }
+  return moments;
+}
+
 struct QuantizedCase {
   /// @param shuffle  0 = the model's own order
-  explicit QuantizedCase(const std::string& quantizer = "clip", uint64_t shuffle = 0)
+  /// @param weighed  errors count by random moments of their columns
+  explicit QuantizedCase(const std::string& quantizer = "clip", uint64_t shuffle = 0, bool weighed = false)
       : quantizer(group_quantizer(quantizer)),
         dense(open_dense_model(tiny_gqa())),
         layers(tiny_layers_in_order(shuffle)),
-        weights(dense, layers, this->quantizer) {}
+        moments(weighed ? random_moments(layers, 17) : ColumnMoments()),
+        weights(dense, layers, this->quantizer, moments) {}
 
   /// A matrix in the order that the item is stored in, element by element; and back.
   [[nodiscard]] at::Tensor reordered(size_t item, const at::Tensor& matrix, bool back = false) const {
@@ -91,7 +107,15 @@ struct QuantizedCase {
     for (auto& b : bits) {
       if (b != 0 && b + by >= kMinBits && b + by <= kMaxBits) b = static_cast<uint8_t>(b + by);
     }
-    return quantized_by_groups(stored(item), layers.items[item].grid, bits, quantizer);
+    return quantized_by_groups(stored(item), layers.items[item].grid, bits, quantizer, stored_moments(item));
+  }
+  /// In the stored order, one by one.
+  [[nodiscard]] std::vector<float> stored_moments(size_t item) const {
+    if (moments.empty()) return {};
+    std::vector<float> stored = moments[item];
+    const Permutation& cols = layers.items[item].order.cols;
+    for (size_t c = 0; c < cols.size(); ++c) stored[c] = moments[item][static_cast<size_t>(cols[c])];
+    return stored;
   }
   /// The float64 decoder with the current quantized weights.
   [[nodiscard]] PlainDecoder plain() const {
@@ -105,6 +129,7 @@ struct QuantizedCase {
   const GroupQuantizer& quantizer;
   std::shared_ptr<const DenseWeights> dense;
   QuantizedLayers layers;
+  ColumnMoments moments;
   QuantizedWeights weights;
 };
 

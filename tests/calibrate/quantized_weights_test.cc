@@ -50,10 +50,15 @@ TEST(QuantizedLayers, RefusePatternsThatAreMalformedOrMatchAll) {
               HasSubstr("every linear layer"));
 }
 
-class QuantizedWeightsOf : public ::testing::TestWithParam<const char*> {};
+class QuantizedWeightsOf : public ::testing::TestWithParam<std::tuple<const char*, bool>> {
+ protected:
+  [[nodiscard]] static QuantizedCase quantized(uint64_t shuffle = 0) {
+    return QuantizedCase(std::get<0>(GetParam()), shuffle, std::get<1>(GetParam()));
+  }
+};
 
 TEST_P(QuantizedWeightsOf, HandOutEachGroupRoundedAtItsBlocksWidth) {
-  QuantizedCase c(GetParam());
+  QuantizedCase c = quantized();
   c.draw_widths(0, 8, 1);
   for (size_t i = 0; i < c.layers.items.size(); ++i) {
     const auto& item = c.layers.items[i];
@@ -62,7 +67,7 @@ TEST_P(QuantizedWeightsOf, HandOutEachGroupRoundedAtItsBlocksWidth) {
 }
 
 TEST_P(QuantizedWeightsOf, HandOutTheModelsOrderWhateverOrderTheyAreRoundedIn) {
-  QuantizedCase c(GetParam(), 5);
+  QuantizedCase c = quantized(5);
   c.draw_widths(0, 8, 1);
   for (size_t i = 0; i < c.layers.items.size(); ++i) {
     const auto& item = c.layers.items[i];
@@ -72,7 +77,7 @@ TEST_P(QuantizedWeightsOf, HandOutTheModelsOrderWhateverOrderTheyAreRoundedIn) {
 }
 
 TEST_P(QuantizedWeightsOf, FollowTheWidthsWhenTheyChange) {
-  QuantizedCase c(GetParam());
+  QuantizedCase c = quantized();
   c.weights.set_uniform(2);
   const at::Tensor two = dense_weight(c.weights.linear(0, Proj::kQ)).clone();
   c.weights.set_uniform(5);
@@ -81,7 +86,28 @@ TEST_P(QuantizedWeightsOf, FollowTheWidthsWhenTheyChange) {
   EXPECT_TRUE(at::equal(dense_weight(c.weights.linear(0, Proj::kQ)), two));
 }
 
-INSTANTIATE_TEST_SUITE_P(Quantizers, QuantizedWeightsOf, ::testing::Values("rtn", "clip"));
+INSTANTIATE_TEST_SUITE_P(Quantizers, QuantizedWeightsOf,
+                         ::testing::Combine(::testing::Values("rtn", "clip"), ::testing::Bool()));
+
+/// What they are weighed for: the squared error that counts falls, and the plain one rises.
+TEST(QuantizedWeights, HaveLessErrorWhereItCountsMore) {
+  for (const uint64_t shuffle : {0U, 5U}) {
+    QuantizedCase plain("clip", shuffle), weighed("clip", shuffle, true);
+    plain.weights.set_uniform(3);
+    weighed.weights.set_uniform(3);
+    for (size_t i = 0; i < plain.layers.items.size(); ++i) {
+      const auto& item = plain.layers.items[i];
+      const at::Tensor w = plain.dense->weight(item.layer, item.slot);
+      const at::Tensor counts = at::from_blob(weighed.moments[i].data(), {w.size(1)}, at::kFloat);
+      const auto error = [&](const QuantizedCase& c, const at::Tensor& times) {
+        const at::Tensor e = dense_weight(c.weights.linear(item.layer, item.slot)) - w;
+        return (e.square() * times).sum(at::kDouble).item<double>();
+      };
+      EXPECT_LT(error(weighed, counts), 0.95 * error(plain, counts)) << item.name;
+      EXPECT_GT(error(weighed, at::ones_like(counts)), error(plain, at::ones_like(counts))) << item.name;
+    }
+  }
+}
 
 TEST(QuantizedWeights, AreTheDenseModelBeforeWidthsAreSet) {
   for (const uint64_t shuffle : {0U, 3U}) {

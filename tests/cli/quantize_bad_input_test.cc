@@ -63,6 +63,15 @@ TEST_F(BadInput, TensorOfAnotherShapeThanTheConfigAsksFor) {
   expect_refusal(quantize(), 3, AllOf(HasSubstr("model.layers.0.mlp.gate_proj.weight"), HasSubstr("672")));
 }
 
+TEST_F(BadInput, AnEmptyValueIsNoFlagThatIsNotThere) {
+  for (const char* flag :
+       {"--plan", "--target-size", "--target-bpw", "--calib", "--work", "--max-ram", "--stats", "--score", "--json"}) {
+    const Outcome outcome = run_program({"quantize", dir_ / "model", "-o", dir_ / "out", "--dry-run", flag, ""});
+    EXPECT_EQ(outcome.exit_code, 2) << flag;
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr(flag), HasSubstr("got \"\"")));
+  }
+}
+
 TEST_F(BadInput, ConfigWithoutANeededKey) {
   edit_config([](Json& j) { j.erase("hidden_size"); });
   expect_refusal(quantize(), 3, HasSubstr("hidden_size: missing"));

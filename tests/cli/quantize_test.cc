@@ -114,10 +114,26 @@ TEST_F(Quantize, ErrorCompensationThatOverfitsIsNotWritten) {
   const Json written = r["guard"]["plans"][r["guard"]["written"].get<std::string>()];
   EXPECT_EQ(written["written_loss"], written["heldout_loss"]);
   EXPECT_EQ(r["heldout_kl"], written["heldout_loss"]);
-  ASSERT_EQ(
-      run_program({"quantize", test::demo_model(), "-o", dir_ / "clip", "--plan", dir_ / "gptq/plan.json"}).exit_code,
-      0);
+  ASSERT_EQ(quantize("clip", {"--plan", dir_ / "gptq/plan.json"}).exit_code, 0);
   EXPECT_EQ(weights("gptq"), weights("clip"));
+}
+
+TEST_F(Quantize, ClipWeighsErrorsByTheCalibrationTextAndRtnNeedsNone) {
+  ASSERT_EQ(quantize("clip", {"--quantizer", "clip"}).exit_code, 0);
+  const std::string plan = dir_ / "clip/plan.json";
+  const Outcome again = quantize("again", {"--plan", plan});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(weights("clip"), weights("again"));
+  EXPECT_THAT(again.err, HasSubstr("--block, --iterations: without effect beside --plan"));
+  EXPECT_THAT(again.err, Not(HasSubstr("other calibration sequences")));
+  const Outcome other = quantize("other", {"--plan", plan, "--seed", "1"});
+  ASSERT_EQ(other.exit_code, 0) << other.err;
+  EXPECT_THAT(other.err, HasSubstr("other calibration sequences"));
+  EXPECT_FALSE(weights("clip") == weights("other"));
+  const std::string missing = dir_ / "no.txt";
+  EXPECT_EQ(quantize("none", {"--plan", plan, "--calib", missing}).exit_code, 1);
+  EXPECT_FALSE(fs::exists(dir_ / "none"));
+  EXPECT_EQ(quantize("rtn", {"--plan", plan, "--quantizer", "rtn", "--calib", missing}).exit_code, 0);
 }
 
 TEST_F(Quantize, EveryMethodKeepsTheBudgetAndUsesIt) {

@@ -50,7 +50,9 @@ void expect_golden(const TaskRun& task) {
       EXPECT_EQ(score.likelihoods[c].greedy, items[i]["greedy"][c].get<bool>()) << i << ", choice " << c;
     }
     EXPECT_EQ(score.right ? 1 : 0, items[i]["acc"].get<int>()) << i;
-    if (task.task.spec.norm) EXPECT_EQ(score.right_norm ? 1 : 0, items[i]["acc_norm"].get<int>()) << i;
+    if (task.task.spec.norm) {
+      EXPECT_EQ(score.right_norm ? 1 : 0, items[i]["acc_norm"].get<int>()) << i;
+    }
   }
   for (const Metric& metric : task.metrics) {
     EXPECT_NEAR(metric.value, expected["metrics"][metric.name + ",none"].get<double>(), kTolerance * metric.value)

@@ -72,7 +72,8 @@ TEST(Plan, CheckAcceptsAGoodPlan) {
   Plan plan = example_plan();
   EXPECT_NO_THROW(check_plan(plan));
   plan.order.residual = {2, 0, 1};
-  plan.order.layers = {{.mlp = {1, 0}, .value = {{0, 1}, {}}, .kv_heads = {0}, .query_heads = {{2, 1, 0}}}};
+  plan.order.layers = {
+      {.mlp = {1, 0}, .experts = {}, .value = {{0, 1}, {}}, .kv_heads = {0}, .query_heads = {{2, 1, 0}}}};
   plan.linears[0].col_perm.resize(200);
   for (int32_t i = 0; i < 200; ++i) plan.linears[0].col_perm[static_cast<size_t>(i)] = 199 - i;
   plan.reorder_mode = "fused";

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <string>
@@ -17,6 +18,8 @@ namespace scalebits::test {
 struct PlainDecoder {
   ModelConfig config;
   std::map<std::string, at::Tensor> weights;  ///< f64, by stored name
+  /// Gets the name and the input, [T, in_features], of every linear layer of the decoder.
+  std::function<void(const std::string&, const at::Tensor&)> watch = {};
 
   explicit PlainDecoder(const std::filesystem::path& dir) : config(read_hf_config(dir)) {
     for (const auto& [name, tensor] : read_tensors(dir)) weights[name] = tensor.to(at::kDouble);
@@ -50,6 +53,7 @@ struct PlainDecoder {
 
  private:
   [[nodiscard]] at::Tensor linear(const at::Tensor& x, const std::string& name) const {
+    if (watch) watch(name, x);
     const at::Tensor y = at::matmul(x, weights.at(name + ".weight").t());
     return weights.contains(name + ".bias") ? y + weights.at(name + ".bias") : y;
   }

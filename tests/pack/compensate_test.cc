@@ -88,7 +88,7 @@ fs::path tiny() { return test::source_dir() / "tests/model/golden/tiny-gqa"; }
 void expect_reported_loss_is_that_of_the_file(Compensated& tested) {
   const CompensatedModel model = tested.run();
   const test::TempDir dir;
-  write_packed(tested.checkpoint_, tested.config_, tested.plan_, model.matrices, Json::object(), dir.path(),
+  write_packed(tested.checkpoint_, tested.config_, tested.plan_, {.ready = model.matrices}, Json::object(), dir.path(),
                silent_log());
   const double packed = tested.kl(*open_model(dir.path()));
   EXPECT_NEAR(model.heldout_kl, packed, 1e-4 * packed);
@@ -186,7 +186,7 @@ class Drift : public Compensated {
       matrices[i] = pack_linear(plan_.linears[i], values, group_quantizer("clip"));
     }
     const test::TempDir dir;
-    write_packed(checkpoint_, config_, plan_, matrices, Json::object(), dir.path(), silent_log());
+    write_packed(checkpoint_, config_, plan_, {.ready = matrices}, Json::object(), dir.path(), silent_log());
     return kl(*open_model(dir.path()));
   }
 

@@ -107,7 +107,7 @@ TEST_P(MoePack, CompensationReportsTheLossOfWhatIsPackedWhateverTheThreads) {
     EXPECT_TRUE(std::ranges::equal(a.codes, b.codes) && std::ranges::equal(a.scales, b.scales)) << i;
   }
   EXPECT_EQ(one.heldout_kl, two.heldout_kl);
-  write_packed(checkpoint_, config_, plan_, one.matrices, Json::object(), dir_.path(), silent_log());
+  write_packed(checkpoint_, config_, plan_, {.ready = one.matrices}, Json::object(), dir_.path(), silent_log());
   const Sequence& ids = calib_.heldout[0];
   const double packed = kl_divergence(logits_of(DenseWeights(checkpoint_, config_), ids),
                                       logits_of(*open_model(dir_.path()), ids), nullptr) /

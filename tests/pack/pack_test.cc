@@ -8,6 +8,7 @@
 #include "scalebits/calibrate/forward.h"
 #include "scalebits/io/packed_config.h"
 #include "scalebits/io/plan_file.h"
+#include "tests/calibrate/quantized_case.h"
 #include "tests/data.h"
 #include "tests/pack/random_plan.h"
 
@@ -25,9 +26,24 @@ class Pack : public testing::Test {
   void SetUp() override { init_torch(); }
   void TearDown() override { set_num_threads(0); }
 
-  PackedSize pack(const fs::path& out) const {
+  PackedSize pack(const fs::path& out, const ColumnMoments& moments = {}) const {
     fs::create_directories(out);
-    return write_packed(checkpoint_, config_, plan_, {}, Json::object(), out, silent_log());
+    return write_packed(checkpoint_, config_, plan_, {.moments = moments}, Json::object(), out, silent_log());
+  }
+  /// The dequantized weights of what is packed are those that a search sees.
+  void expect_what_a_search_sees(const std::string& name, const ColumnMoments& moments) const {
+    pack(dir_ / name, moments);
+    fs::create_directories(dir_ / (name + "-dense"));
+    write_dense(dir_ / name, DType::kF32, dir_ / (name + "-dense"), silent_log());
+    const auto folded = std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order);
+    QuantizedWeights seen(folded, test::layers_of(plan_, config_), group_quantizer(plan_.quantizer), moments);
+    const auto exported = open_dense_model(dir_ / (name + "-dense"));
+    for (size_t i = 0; i < plan_.linears.size(); ++i) seen.set_bits(i, plan_.linears[i].bits);
+    for (const auto& item : seen.layers().items) {
+      const auto linear = seen.linear(item.layer, item.slot);
+      const at::Tensor expected = dynamic_cast<const DenseLinear&>(*linear).weight();
+      EXPECT_TRUE(at::equal(exported->weight(item.layer, item.slot), expected)) << name << " " << item.name;
+    }
   }
   static std::string bytes(const fs::path& file) { return read_text_file(file); }
 
@@ -59,19 +75,15 @@ TEST_F(Pack, PackedModelGivesTheLogitsOfItsDequantizedExport) {
   EXPECT_LE((gemv - dense.narrow(0, 0, 4)).abs().max().item<float>(), 1e-4F * dense.abs().max().item<float>());
 }
 
-TEST_F(Pack, ExportHoldsExactlyWhatTheSearchSaw) {
-  pack(dir_ / "packed");
-  fs::create_directories(dir_ / "dense");
-  write_dense(dir_ / "packed", DType::kF32, dir_ / "dense", silent_log());
-  const auto folded = std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order);
-  QuantizedWeights seen(folded, find_quantized_layers(config_, plan_.spec), group_quantizer(plan_.quantizer));
-  const auto exported = open_dense_model(dir_ / "dense");
-  for (size_t i = 0; i < plan_.linears.size(); ++i) seen.set_bits(i, plan_.linears[i].bits);
-  for (const auto& item : seen.layers().items) {
-    const auto linear = seen.linear(item.layer, item.slot);
-    const at::Tensor expected = dynamic_cast<const DenseLinear&>(*linear).weight();
-    EXPECT_TRUE(at::equal(exported->weight(item.layer, item.slot), expected)) << item.name;
-  }
+TEST_F(Pack, ExportHoldsExactlyWhatTheSearchSaw) { expect_what_a_search_sees("packed", {}); }
+
+TEST_F(Pack, ErrorsCountByTheMomentsOfTheirColumnsInFoldedAndInFusedOrders) {
+  const ColumnMoments moments = test::random_moments(test::layers_of(plan_, config_), 3);
+  expect_what_a_search_sees("plain", {});
+  expect_what_a_search_sees("weighed", moments);
+  EXPECT_FALSE(bytes(dir_ / "plain/model.safetensors") == bytes(dir_ / "weighed/model.safetensors"));
+  test::draw_fused_orders(plan_, config_, /*tie=*/true, 5);
+  expect_what_a_search_sees("fused", moments);
 }
 
 TEST_F(Pack, AtEightBitsTheModelIsNearlyTheOriginalWhateverTheOrder) {

@@ -76,6 +76,24 @@ TEST_F(TinySearch, ReportsTheLossOfTheWidthsThatItGives) {
   }
 }
 
+/// Whatever order the channels come to stand in.
+TEST_F(TinySearch, SeesErrorsThatCountByTheMomentsOfTheirColumns) {
+  CalibSet calib = calib_;
+  calib.moments = random_moments(layers_, 1);
+  const GroupQuantizer& clip = group_quantizer("clip");
+  const DenseWeights plain(checkpoint_, config_);
+  const std::vector<at::Tensor> reference = reference_hidden(plain, calib.heldout);
+  for (const Reorder reorder : {Reorder::kNone, Reorder::kBoth}) {
+    const SearchOptions options{.reorder = reorder, .max_iterations = 2, .guard = false};
+    const SearchResult result =
+        search_plan(checkpoint_, config_, layers_, clip, calib, budget_from_bpw(layers_, 4.5), options, silent_log());
+    QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, result.order), layers_, clip,
+                             calib.moments);
+    for (size_t i = 0; i < result.widths.size(); ++i) weights.set_bits(i, result.widths[i]);
+    EXPECT_EQ(result.heldout_loss, mean_loss(LossKind::kKl, weights, calib.heldout, reference));
+  }
+}
+
 TEST_F(TinySearch, EndsNoWorseThanItStartsAndKeepsOnlyWhatHelps) {
   for (const Method method : {Method::kSearch, Method::kMatrix}) {
     std::vector<SearchState> states;
