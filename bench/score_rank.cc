@@ -11,6 +11,7 @@
 #include "scalebits/base/errors.h"
 #include "scalebits/base/log.h"
 #include "scalebits/base/rng.h"
+#include "scalebits/calibrate/column_moments.h"
 #include "scalebits/io/text.h"
 #include "scalebits/search/search.h"
 
@@ -45,10 +46,9 @@ class Ranking {
       : config_(read_hf_config(model)),
         dense_(std::make_shared<DenseWeights>(open_checkpoint(model, config_), config_)),
         layers_(find_quantized_layers(config_, spec)),
-        weights_(dense_, layers_, group_quantizer("clip")) {
-    const Tokenizer tokenizer(model);
-    const CalibOptions options{sequences, length, 0};
-    sequences_ = sequences_from_documents(tokenizer, read_documents(text), options, text, silent_log());
+        sequences_(sequences_from_documents(Tokenizer(model), read_documents(text), {sequences, length, 0}, text,
+                                            silent_log())),
+        weights_(dense_, layers_, group_quantizer("clip"), column_moments(*dense_, layers_, {sequences_, {}, "", ""})) {
     reference_ = reference_hidden(*dense_, sequences_);
   }
 
@@ -87,8 +87,8 @@ class Ranking {
   ModelConfig config_;
   std::shared_ptr<const DenseWeights> dense_;
   QuantizedLayers layers_;
-  QuantizedWeights weights_;
   std::vector<Sequence> sequences_;
+  QuantizedWeights weights_;
   std::vector<at::Tensor> reference_;
 };
 

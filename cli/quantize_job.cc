@@ -10,7 +10,6 @@
 #include "scalebits/io/packed_config.h"
 #include "scalebits/io/plan_file.h"
 #include "scalebits/io/text.h"
-#include "scalebits/search/state_file.h"
 
 namespace scalebits::cli {
 namespace {
@@ -29,6 +28,13 @@ BlockSpec parse_block(const std::string& text, int group_size) {
   }
   (void)BlockGrid(1, 1, spec);  // throws when the numbers do not fit together
   return spec;
+}
+
+/// Name of the calibration text that a plan or a frontier was made with; empty where it does not say.
+std::string calibration_of(const fs::path& plan) {
+  const Json json = read_json(plan);
+  const auto found = json.find("calibration");
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 /// Whether a packed checkpoint may replace a directory: it holds one, of whatever version, which only this program
@@ -102,80 +108,15 @@ CalibSet QuantizeJob::calibration() {
                         o_.calib);
   log_.info("calibration   {}: {} + {} held-out sequences of {} tokens{}", o_.calib, set.gradient.size(),
             set.heldout.size(), seqlen_, tokenizer.add_bos() || self ? ", BOS first" : "");
+  // Which tokens an expert counts changes all that is measured.
+  if (o_.all_experts) set.hash = hash_hex(set.hash + " all experts");
   count_coverage(set);
   if (group_quantizer(quantizer()).weighs_errors()) {
     log_.info("measuring the inputs of the layers");
-    set.moments = column_moments(DenseWeights(checkpoint_, config_), layers_, set, search_.slice, o_.all_experts,
-                                 search_.pass.activation_bytes);
+    set.moments =
+        column_moments(DenseWeights(checkpoint_, config_), layers_, set, o_.all_experts, search_.pass.activation_bytes);
   }
   return set;
-}
-
-std::string QuantizeJob::search_fingerprint(const CalibSet& calib) const {
-  return hash_hex(
-      fmt::format("{} {} {} {}x{} g{} {} {} {} {} {} {} weighed {} it{} slice{} seed{} ignore{} types{} guard{} "
-                  "vocab{}+{} frontier{}{}",
-                  fingerprint_, calib.hash, budget_, spec_.rows, spec_.cols, spec_.group_size, o_.method, o_.score,
-                  o_.reorder, o_.reorder_mode, o_.tie, o_.quantizer, o_.loss, o_.iterations, search_.slice, o_.seed,
-                  fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"), search_.guard, layers_.vocab.embed,
-                  layers_.vocab.head, fmt::join(search_.frontier, ","), o_.all_experts ? " all-experts" : ""));
-}
-
-std::optional<SearchState> QuantizeJob::resume_state(const std::string& fingerprint) {
-  if (o_.resume == "never") return std::nullopt;
-  std::string why;
-  auto state = load_search_state(work_ / "search.json", layers_, fingerprint, why);
-  if (state) return state;
-  if (o_.resume == "required") fail<InvalidArgument>("--resume", "required: {}.", why);
-  if (fs::exists(work_ / "search.json")) log_.warn("starting afresh: {}", why);
-  return std::nullopt;
-}
-
-Plan QuantizeJob::search(const CalibSet& calib, SearchResult& result) {
-  const std::string fingerprint = search_fingerprint(calib);
-  search_.stats_fingerprint = hash_hex(fmt::format(
-      "{} {} {} {}x{} g{} {} weighed {} {} {}+{} {} ignore{} types{} vocab{}+{}{}", fingerprint_, calib.hash,
-      start_bits(layers_, budget_, search_.score), spec_.rows, spec_.cols, spec_.group_size, o_.quantizer, o_.score,
-      // Without a reordering, the first sensitivities are already of errors after compensation.
-      o_.reorder == "none", o_.loss, search_.slice, search_.fisher_slice,
-      search_.method == Method::kThreshold ? "fp" : "start", fmt::join(o_.ignore, "|"), fmt::join(o_.tensor_type, "|"),
-      layers_.vocab.embed, layers_.vocab.head, o_.all_experts ? " all-experts" : ""));
-  const auto state = resume_state(fingerprint);
-  if (search_.compensated) {
-    search_.written_loss = [&](const FoldedOrder& order, const FusedOrder& fused, const Widths& widths) {
-      CompensatedModel model = compensate_plan(plan_of(order, fused, widths, calib), calib);
-      const double loss = model.heldout_kl;
-      if (!best_ || loss < best_->second.heldout_kl) best_ = {widths, std::move(model)};
-      return loss;
-    };
-  }
-  result = search_plan(checkpoint_, config_, layers_, group_quantizer(o_.quantizer), calib, budget_, search_, log_,
-                       state ? &*state : nullptr, [&](const SearchState& s) {
-                         save_search_state(work_ / "search.json", s, layers_, fingerprint);
-                       });
-  Plan plan = plan_of(result.order, result.fused, result.widths, calib);
-  SCALEBITS_CHECK(plan.bytes() <= budget_);
-  return plan;
-}
-
-Plan QuantizeJob::plan_of(const FoldedOrder& order, const FusedOrder& fused, const Widths& widths,
-                          const CalibSet& calib) const {
-  Plan plan = uniform_plan(kMaxBits);
-  for (size_t i = 0; i < plan.linears.size(); ++i) plan.linears[i].bits = widths[i];
-  for (size_t i = 0; i < fused.size(); ++i) {
-    plan.linears[i].row_perm = fused[i].rows;
-    plan.linears[i].col_perm = fused[i].cols;
-  }
-  plan.quantizer = o_.quantizer;
-  plan.method = o_.method;
-  plan.reorder = o_.reorder;
-  plan.reorder_mode = o_.reorder_mode;
-  plan.tie = o_.tie;
-  plan.model_fingerprint = fingerprint_;
-  plan.calib_hash = calib.hash;
-  plan.seed = o_.seed;
-  plan.order = order;
-  return plan;
 }
 
 CompensatedModel QuantizeJob::compensate_plan(const Plan& plan, const CalibSet& calib) {
@@ -220,9 +161,17 @@ Json QuantizeJob::run() {
   if (plan_) {
     check_plan_fits(*plan_, config_, fingerprint_);
     plan = *plan_;
-    if (group_quantizer(plan.quantizer).weighs_errors()) calib = calibration();
-    if (!calib.hash.empty() && calib.hash != plan.calib_hash) {
-      log_.warn("the plan was made with other calibration sequences: the packed bytes will differ");
+    if (group_quantizer(plan.quantizer).weighs_errors()) {
+      const std::string source = calibration_of(plan_path(o_.plan));
+      if (!source.empty() && fs::path(source).filename() != fs::path(o_.calib).filename()) {
+        log_.warn("--calib: got {}, the plan was made with {}", o_.calib, source);  // before what may take long
+      }
+      calib = calibration();
+      if (calib.hash != plan.calib_hash) {
+        log_.warn("the plan was made with other calibration sequences: the packed bytes will differ");
+      }
+      plan.calib_hash = calib.hash;
+      extra["calibration"] = calib.source;
     }
   } else {
     fs::create_directories(work_);
@@ -246,7 +195,7 @@ Json QuantizeJob::run() {
     // With few tokens the Hessians fit the calibration text and nothing else; no plan says how it would be otherwise.
     if (rounding.ready.empty()) plan.quantizer = "clip";
   }
-  if (rounding.ready.empty()) rounding.moments = std::move(calib.moments);
+  rounding.moments = std::move(calib.moments);
   const PackedSize size = write_packed(checkpoint_, config_, plan, rounding, extra, out.staging(), log_);
   out.commit();
   if (!plan_ && o_.work.empty()) fs::remove_all(work_);

@@ -74,18 +74,20 @@ class QuantizeJob {
   CalibSet calibration();
   /// Counts the tokens of the gradient part for each expert, prints them and warns of experts with few.
   void count_coverage(const CalibSet& calib);
-  Plan search(const CalibSet& calib, SearchResult& result);
   Json run_frontier();
   /// Rounds the model with error compensation; nothing, where that is worse on held-out text than what a search found.
   /// @param heldout_kl of each group rounded for itself; becomes that of what is packed
   std::vector<PackedMatrix> compensated(const Plan& plan, const CalibSet& calib, Json& heldout_kl);
   CompensatedModel compensate_plan(const Plan& plan, const CalibSet& calib);
+  [[nodiscard]] double bpw_of(int64_t bytes) const;
+  static std::string gigabytes(int64_t bytes);
+
+  // cli/quantize_search.cc
+  Plan search(const CalibSet& calib, SearchResult& result);
   [[nodiscard]] Plan plan_of(const FoldedOrder& order, const FusedOrder& fused, const Widths& widths,
                              const CalibSet& calib) const;
   [[nodiscard]] std::string search_fingerprint(const CalibSet& calib) const;
   std::optional<SearchState> resume_state(const std::string& fingerprint);
-  [[nodiscard]] double bpw_of(int64_t bytes) const;
-  static std::string gigabytes(int64_t bytes);
 
   // cli/quantize_report.cc
   void print_overrides() const;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scalebits/calibrate/column_moments.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "scalebits/base/errors.h"
@@ -9,27 +8,32 @@
 namespace scalebits {
 namespace {
 
-/// Of one sequence; undefined where no token reaches the layer.
+/// Tokens that the mean over a layer's channels counts like: squares of a few inputs say little about the channel.
+constexpr double kPriorTokens = 16;
+
+/// Of a layer's inputs.
 struct SquareSum {
-  at::Tensor squares;  ///< [in_features] f64
+  at::Tensor squares;  ///< [in_features] f64; undefined where no token came
   int64_t tokens = 0;
+
+  void add(const SquareSum& other) {
+    if (!other.squares.defined()) return;
+    squares = squares.defined() ? squares + other.squares : other.squares;
+    tokens += other.tokens;
+  }
 };
 
-std::vector<float> mean(const std::vector<SquareSum>& sums, int64_t in_features, const std::string& name) {
-  at::Tensor total = at::zeros({in_features}, at::kDouble);
-  int64_t tokens = 0;
-  for (const SquareSum& sum : sums) {  // in order, so that threads do not change it
-    if (!sum.squares.defined()) continue;
-    total += sum.squares;
-    tokens += sum.tokens;
-  }
-  const double* of = total.data_ptr<double>();
+std::vector<float> mean(const SquareSum& sum, int64_t in_features, const std::string& name) {
   std::vector<float> moments(static_cast<size_t>(in_features));
+  if (!sum.squares.defined()) return moments;
+  const double prior = kPriorTokens * sum.squares.mean().item<double>() / static_cast<double>(sum.tokens);
   for (size_t c = 0; c < moments.size(); ++c) {
-    moments[c] = static_cast<float>(of[c] / static_cast<double>(std::max<int64_t>(tokens, 1)));
-    if (std::isfinite(moments[c])) continue;
-    fail<Error>(name, "second moment of input channel {}: got {}, expected a finite number. Are the weights sound?", c,
-                moments[c]);
+    const double square = sum.squares.data_ptr<double>()[c];
+    if (!std::isfinite(square)) {
+      fail<Error>(name, "squares of input channel {}: got {}, expected a finite sum. Are the weights sound?", c,
+                  square);
+    }
+    moments[c] = static_cast<float>((square + prior) / (static_cast<double>(sum.tokens) + kPriorTokens));
   }
   return moments;
 }
@@ -37,24 +41,32 @@ std::vector<float> mean(const std::vector<SquareSum>& sums, int64_t in_features,
 }  // namespace
 
 ColumnMoments column_moments(const DenseWeights& dense, const QuantizedLayers& layers, const CalibSet& calib,
-                             int64_t n_sequences, bool every_expert, int64_t activation_bytes) {
-  const auto n = std::min(static_cast<size_t>(n_sequences), calib.gradient.size());
+                             bool every_expert, int64_t activation_bytes) {
   std::vector<std::vector<size_t>> items_of(static_cast<size_t>(dense.config().n_layers));
   for (size_t i = 0; i < layers.items.size(); ++i) {
     items_of[static_cast<size_t>(layers.items[i].layer)].push_back(i);
   }
-  // [item][sequence], written by several threads
-  std::vector<std::vector<SquareSum>> sums(layers.items.size(), std::vector<SquareSum>(n));
-  const auto add = [&](int64_t layer, int64_t s, const LayerTaps& taps) {
+  std::vector<SquareSum> sums(layers.items.size());
+  // [sequence][item of the layer at hand]: added up in order once all are there, so that threads do not change the sum.
+  std::vector<std::vector<SquareSum>> of_sequence(calib.gradient.size());
+  LayerWatch watch;
+  watch.every_expert = every_expert;
+  watch.taps = [&](int64_t layer, int64_t s, const LayerTaps& taps) {
     for (const size_t i : items_of[static_cast<size_t>(layer)]) {
       const at::Tensor& x = taps[layers.items[i].slot].x;
-      if (!x.defined()) continue;
-      sums[i][static_cast<size_t>(s)] = {x.square().sum(0, /*keepdim=*/false, at::kDouble), x.size(0)};
+      SquareSum& sum = of_sequence[static_cast<size_t>(s)].emplace_back();
+      if (x.defined()) sum = {x.square().sum(0, /*keepdim=*/false, at::kDouble), x.size(0)};
+    }
+  };
+  watch.done = [&](int64_t layer) {
+    const std::vector<size_t>& items = items_of[static_cast<size_t>(layer)];
+    for (std::vector<SquareSum>& of : of_sequence) {
+      for (size_t k = 0; k < of.size(); ++k) sums[items[k]].add(of[k]);
+      of.clear();
     }
   };
   for_each_hidden(
-      dense, std::span(calib.gradient).first(n), [](int64_t, const at::Tensor&) {}, activation_bytes, add,
-      every_expert);
+      dense, calib.gradient, [](int64_t, const at::Tensor&) {}, activation_bytes, watch);
   ColumnMoments moments;
   for (size_t i = 0; i < sums.size(); ++i) {
     moments.push_back(mean(sums[i], layers.items[i].grid.in_features(), layers.items[i].name));
@@ -62,14 +74,15 @@ ColumnMoments column_moments(const DenseWeights& dense, const QuantizedLayers& l
   return moments;
 }
 
-std::vector<float> in_stored_order(const std::vector<float>& of_model, const ModelConfig& config,
+std::vector<float> in_stored_order(const ColumnMoments& moments, size_t item, const ModelConfig& config,
                                    const FoldedOrder& folded, int64_t layer, Slot slot, const Permutation& own) {
+  if (moments.empty()) return {};
   const Permutation order = compose(folded_order(config, folded, layer, slot).cols, own);
-  if (order.empty() || of_model.empty()) return of_model;
-  SCALEBITS_CHECK(order.size() == of_model.size());
+  if (order.empty()) return moments[item];
+  SCALEBITS_CHECK(order.size() == moments[item].size());
   std::vector<float> stored;
   stored.reserve(order.size());
-  for (const int32_t c : order) stored.push_back(of_model[static_cast<size_t>(c)]);
+  for (const int32_t c : order) stored.push_back(moments[item][static_cast<size_t>(c)]);
   return stored;
 }
 

@@ -30,11 +30,10 @@ std::vector<LayerCoverage> expert_coverage(const ModelWeights& weights, std::spa
   // [layer][sequence]: added up afterwards, because sequences are computed by several threads.
   std::vector<std::vector<at::Tensor>> chosen(static_cast<size_t>(config.n_layers),
                                               std::vector<at::Tensor>(sequences.size()));
-  for_each_hidden(
-      weights, sequences, [](int64_t, const at::Tensor&) {}, int64_t{1} << 30,
-      [&](int64_t layer, int64_t s, const LayerTaps& taps) {
-        chosen[static_cast<size_t>(layer)][static_cast<size_t>(s)] = taps.chosen;
-      });
+  for_each_hidden(weights, sequences, [](int64_t, const at::Tensor&) {}, int64_t{1} << 30,
+                  {.taps = [&](int64_t layer, int64_t s, const LayerTaps& taps) {
+                    chosen[static_cast<size_t>(layer)][static_cast<size_t>(s)] = taps.chosen;
+                  }});
   for (int64_t l = 0; l < config.n_layers; ++l) {
     if (!config.has_experts(l)) continue;
     LayerCoverage& of = coverage.emplace_back();

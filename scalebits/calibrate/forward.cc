@@ -19,7 +19,7 @@ int64_t longest(std::span<const Sequence> sequences) {
 
 void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequences,
                      const std::function<void(int64_t, const at::Tensor&)>& sink, int64_t activation_bytes,
-                     const std::function<void(int64_t, int64_t, const LayerTaps&)>& watch, bool every_expert) {
+                     const LayerWatch& watch) {
   const int64_t length = longest(sequences);
   const RopeTable rope(weights.config(), length);
   const auto total = static_cast<int64_t>(sequences.size());
@@ -37,10 +37,11 @@ void for_each_hidden(const ModelWeights& weights, std::span<const Sequence> sequ
         const at::NoGradGuard no_grad;
         at::Tensor& xi = x[static_cast<size_t>(i)];
         LayerTaps taps;
-        taps.every_expert = every_expert;
-        xi = decoder_layer_forward(weights.config(), layer, rope, xi, 0, nullptr, watch ? &taps : nullptr);
-        if (watch) watch(l, first + i, taps);
+        taps.every_expert = watch.every_expert;
+        xi = decoder_layer_forward(weights.config(), layer, rope, xi, 0, nullptr, watch.taps ? &taps : nullptr);
+        if (watch.taps) watch.taps(l, first + i, taps);
       });
+      if (watch.done) watch.done(l);
       release_free_heap();
     }
     parallel_for(n, [&](int64_t i) {

@@ -42,6 +42,10 @@ struct TypeRule {
   int bits = 0;  ///< 1..8; 0 = left dense
 };
 
+/// [item][in_features], channels in the model's own order: what squared errors of weights count by their column
+/// (column_moments.h); empty = all alike.
+using ColumnMoments = std::vector<std::vector<float>>;
+
 /// "REGEX=BITS", BITS 1..8, or 16 or "none" for dense. @throws InvalidArgument
 TypeRule parse_type_rule(std::string_view text);
 

@@ -6,6 +6,7 @@
 
 #include "scalebits/base/errors.h"
 #include "scalebits/base/parallel.h"
+#include "scalebits/calibrate/column_moments.h"
 #include "scalebits/model/vocab.h"
 
 namespace scalebits {
@@ -24,9 +25,8 @@ QuantizedWeights::QuantizedWeights(std::shared_ptr<const DenseWeights> dense, Qu
     item_of_[static_cast<size_t>(item.layer)][item.slot.index()] = static_cast<int64_t>(i);
     const auto n = static_cast<size_t>(item.grid.n_blocks());
     bits_.emplace_back(n, uint8_t{0});
-    importance_.push_back(moments.empty() ? std::vector<float>()
-                                          : in_stored_order(moments[i], config(), dense_->order(), item.layer,
-                                                            item.slot, item.order.cols));
+    importance_.push_back(
+        in_stored_order(moments, i, config(), dense_->order(), item.layer, item.slot, item.order.cols));
   }
   for (const LinearPlan& matrix : vocab_plans(config(), layers_.items.front().grid.spec(), layers_.vocab)) {
     vocab_[matrix.name] = std::make_shared<const PackedMatrix>(pack_vocab(*dense_, matrix, quantizer));
@@ -84,8 +84,7 @@ std::span<const GroupParams> QuantizedWeights::params(size_t item, int64_t block
       const int64_t col = cols.first + g * group;
       const auto n = static_cast<size_t>(std::min(group, cols.count - g * group));
       kept[static_cast<size_t>(r * groups + g)] =
-          quantizer_->fit({w + (rows.first + r) * grid.in_features() + col, n},
-                          importance.empty() ? importance : importance.subspan(static_cast<size_t>(col), n), bits);
+          quantizer_->fit({w + (rows.first + r) * grid.in_features() + col, n}, of_columns(importance, col, n), bits);
     }
   }
   fitted.done[static_cast<size_t>(block)] = 1;

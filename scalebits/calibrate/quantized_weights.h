@@ -10,7 +10,7 @@
 #include <mutex>
 #include <vector>
 
-#include "scalebits/calibrate/column_moments.h"
+#include "scalebits/calibrate/quantized_layers.h"
 #include "scalebits/model/weights.h"
 #include "scalebits/quantize/quantizer.h"
 

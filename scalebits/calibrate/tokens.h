@@ -8,13 +8,10 @@
 
 #include "scalebits/base/log.h"
 #include "scalebits/calibrate/forward.h"
+#include "scalebits/calibrate/quantized_layers.h"
 #include "scalebits/io/tokenizer.h"
 
 namespace scalebits {
-
-/// [item][in_features], channels in the model's own order: what squared errors of a weight count by its column
-/// (column_moments.h); empty = all alike.
-using ColumnMoments = std::vector<std::vector<float>>;
 
 struct CalibSet {
   std::vector<Sequence> gradient, heldout;

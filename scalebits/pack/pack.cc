@@ -147,10 +147,8 @@ class PackedWriter {
     if (rounding_.ready.empty()) {
       const at::Tensor w = in_order(weights_.weight(place.layer, *place.slot), linear.order()).contiguous();
       const std::span<const float> floats(w.data_ptr<float>(), static_cast<size_t>(w.numel()));
-      const std::vector<float> importance =
-          rounding_.moments.empty() ? std::vector<float>()
-                                    : in_stored_order(rounding_.moments[index], weights_.config(), plan_.order,
-                                                      place.layer, *place.slot, linear.order().cols);
+      const std::vector<float> importance = in_stored_order(rounding_.moments, index, weights_.config(), plan_.order,
+                                                            place.layer, *place.slot, linear.order().cols);
       write_parts(linear.name, pack_linear(linear, floats, quantizer_, importance).view());
     } else {
       write_parts(linear.name, rounding_.ready[index].view());

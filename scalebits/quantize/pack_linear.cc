@@ -26,8 +26,7 @@ PackedMatrix pack_linear(const LinearPlan& linear, std::span<const float> weight
         const auto n = static_cast<size_t>(std::min(group, cols.count - g * group));
         const std::span<const float> w(row + g * group, n);
         GroupParams& p = params[static_cast<size_t>(r * groups + g)];
-        const auto first = static_cast<size_t>(cols.first + g * group);
-        p = quantizer.fit(w, importance.empty() ? importance : importance.subspan(first, n), bits);
+        p = quantizer.fit(w, of_columns(importance, cols.first + g * group, n), bits);
         quantize_row(w, p, bits, {codes.data() + r * cols.count + g * group, n});
       }
     }

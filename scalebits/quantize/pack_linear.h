@@ -8,6 +8,7 @@
 namespace scalebits {
 
 /// @param weight  [out_features, in_features] in the order in which they are to be stored, all finite
+/// @param importance  [in_features] of each column in that order, or empty (GroupQuantizer::fit)
 PackedMatrix pack_linear(const LinearPlan& linear, std::span<const float> weight, const GroupQuantizer& quantizer,
                          std::span<const float> importance = {});
 

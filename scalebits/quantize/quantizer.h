@@ -33,6 +33,10 @@ class GroupQuantizer {
 const GroupQuantizer& group_quantizer(std::string_view name);
 /// Those that fit groups differently: all but "gptq".
 std::vector<std::string_view> group_quantizer_names();
+/// The part of a matrix's importance that belongs to columns first .. first + n; empty stays empty.
+inline std::span<const float> of_columns(std::span<const float> importance, int64_t first, size_t n) {
+  return importance.empty() ? importance : importance.subspan(static_cast<size_t>(first), n);
+}
 /// Whether groups are rounded one after another with error compensation, which needs calibration text.
 bool is_compensated(std::string_view name);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Mixtures of experts through the program: which experts the calibration text reaches, and what is said of it.
+#include <algorithm>
 #include <numeric>
 
 #include "tests/cli/run_program.h"
@@ -43,17 +44,16 @@ class QuantizeExperts : public testing::Test {
   }
 
   Outcome quantize(std::vector<std::string> more) const {
-    std::vector<std::string> all = {"quantize",     dir_ / "model",
-                                    "--calib",      dir_ / "text.txt",
-                                    "--target-bpw", "5",
-                                    "--block",      "16x16",
-                                    "--group-size", "16",
-                                    "--nsamples",   "4",
-                                    "--seqlen",     "32",
-                                    "--iterations", "2",
-                                    "--no-guard"};
+    std::vector<std::string> all = {
+        "quantize",  dir_ / "model", "--calib", dir_ / "text.txt", "--block", "16x16",        "--group-size",
+        "16",        "--nsamples",   "4",       "--seqlen",        "32",      "--iterations", "2",
+        "--no-guard"};
+    if (std::find(more.begin(), more.end(), "--plan") == more.end()) all.insert(all.end(), {"--target-bpw", "5"});
     all.insert(all.end(), more.begin(), more.end());
     return run_program(all);
+  }
+  [[nodiscard]] std::string weights(const std::string& out) const {
+    return read_text_file(dir_ / (out + "/model.safetensors"));
   }
   test::TempDir dir_;
 };
@@ -92,6 +92,23 @@ TEST_F(QuantizeExperts, AllExpertsLearnsFromTokensThatGoElsewhere) {
   Json few = bits("few"), all = bits("every");
   EXPECT_NE(few["linears"], all["linears"]);
   EXPECT_EQ(run_program({"verify", dir_ / "every"}).exit_code, 0);
+}
+
+TEST_F(QuantizeExperts, AllExpertsIsPartOfTheCalibrationThatAPlanWasMadeWith) {
+  const std::string stats = dir_ / "stats";
+  const Outcome first = quantize({"-o", dir_ / "a", "--quantizer", "clip", "--all-experts", "--stats", stats});
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const Outcome same = quantize({"-o", dir_ / "same", "--plan", dir_ / "a", "--all-experts"});
+  EXPECT_THAT(same.err, Not(HasSubstr("other calibration")));
+  EXPECT_EQ(weights("a"), weights("same"));
+  const Outcome routed = quantize({"-o", dir_ / "routed", "--plan", dir_ / "a"});
+  EXPECT_THAT(routed.err, HasSubstr("other calibration"));
+  EXPECT_FALSE(weights("a") == weights("routed"));
+
+  const Outcome other = quantize({"-o", dir_ / "b", "--quantizer", "clip", "--stats", stats});
+  EXPECT_THAT(other.err, Not(HasSubstr("statistics read")));
+  const Outcome again = quantize({"-o", dir_ / "b", "--quantizer", "clip", "--stats", stats});
+  EXPECT_THAT(again.err, HasSubstr("statistics read"));
 }
 
 TEST_F(QuantizeExperts, AllExpertsOfADenseModelIsAWrongUse) {

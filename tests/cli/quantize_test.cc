@@ -6,7 +6,7 @@
 #include "scalebits/io/file.h"
 #include "scalebits/io/json.h"
 #include "scalebits/io/safetensors.h"
-#include "tests/cli/run_program.h"
+#include "tests/cli/quantize_program.h"
 
 namespace scalebits {
 namespace {
@@ -16,31 +16,7 @@ using test::Outcome;
 using test::run_program;
 using testing::HasSubstr;
 
-class Quantize : public testing::Test {
- protected:
-  /// Arguments of a run that takes about two seconds.
-  [[nodiscard]] std::vector<std::string> arguments(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> all = {"quantize", test::demo_model().string(), "-o", dir_ / out, "--quiet"};
-    const auto given = [&](const char* flag) { return std::find(more.begin(), more.end(), flag) != more.end(); };
-    const auto unless_given = [&](const char* flag, const char* value) {
-      if (!given(flag)) all.insert(all.end(), {flag, value});
-    };
-    unless_given("--nsamples", "4");
-    unless_given("--seqlen", "64");
-    unless_given("--block", "64x128");
-    unless_given("--iterations", "2");
-    if (!given("--plan") && !given("--target-size")) all.insert(all.end(), {"--target-bpw", "2.5"});
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
-  Outcome quantize(const std::string& out, std::vector<std::string> more = {}) const {
-    return run_program(arguments(out, std::move(more)));
-  }
-  [[nodiscard]] std::string weights(const std::string& out) const {
-    return read_text_file(dir_ / (out + "/model.safetensors"));
-  }
-  test::TempDir dir_;
-};
+using Quantize = test::QuantizeProgram;
 
 TEST_F(Quantize, WritesASoundModelWithinTheBudget) {
   const Outcome outcome = quantize("out", {"--json", dir_ / "r.json"});
@@ -57,32 +33,6 @@ TEST_F(Quantize, WritesASoundModelWithinTheBudget) {
   EXPECT_EQ(run_program({"verify", dir_ / "out"}).exit_code, 0);
   EXPECT_EQ(run_program({"generate", dir_ / "out", "--prompt", "Once", "-n", "4"}).exit_code, 0);
   EXPECT_FALSE(fs::exists(dir_ / "out.work"));
-}
-
-TEST_F(Quantize, SameBytesForOneAndTwoThreadsAndFromItsOwnPlan) {
-  ASSERT_EQ(quantize("one", {"--threads", "1"}).exit_code, 0);
-  ASSERT_EQ(quantize("two", {"--threads", "2"}).exit_code, 0);
-  EXPECT_EQ(weights("one"), weights("two"));
-  const std::string plan = dir_ / "one/plan.json";
-  ASSERT_EQ(quantize("again", {"--plan", plan}).exit_code, 0);
-  EXPECT_EQ(weights("one"), weights("again"));
-  Json first = read_json(plan), second = read_json(dir_ / "two/plan.json");
-  first.erase("trace");  // holds seconds
-  second.erase("trace");
-  EXPECT_EQ(first, second);
-}
-
-TEST_F(Quantize, APlanIsRoundedByAnotherQuantizerWhereOneIsNamed) {
-  // Enough tokens for the compensation, which would leave `clip` otherwise.
-  ASSERT_EQ(quantize("out", {"--nsamples", "16", "--seqlen", "256", "--no-guard"}).exit_code, 0);
-  const std::string plan = dir_ / "out/plan.json";
-  ASSERT_EQ(quantize("clip", {"--plan", plan, "--quantizer", "clip"}).exit_code, 0);
-  const Json first = read_json(plan), second = read_json(dir_ / "clip/plan.json");
-  EXPECT_EQ(first["quantizer"], "gptq");
-  EXPECT_EQ(second["quantizer"], "clip");
-  EXPECT_EQ(first["linears"], second["linears"]);
-  EXPECT_FALSE(weights("out") == weights("clip"));
-  EXPECT_EQ(run_program({"verify", dir_ / "clip"}).exit_code, 0);
 }
 
 TEST_F(Quantize, ErrorCompensationLowersTheHeldOutLossAndRepeatsItself) {
@@ -116,24 +66,6 @@ TEST_F(Quantize, ErrorCompensationThatOverfitsIsNotWritten) {
   EXPECT_EQ(r["heldout_kl"], written["heldout_loss"]);
   ASSERT_EQ(quantize("clip", {"--plan", dir_ / "gptq/plan.json"}).exit_code, 0);
   EXPECT_EQ(weights("gptq"), weights("clip"));
-}
-
-TEST_F(Quantize, ClipWeighsErrorsByTheCalibrationTextAndRtnNeedsNone) {
-  ASSERT_EQ(quantize("clip", {"--quantizer", "clip"}).exit_code, 0);
-  const std::string plan = dir_ / "clip/plan.json";
-  const Outcome again = quantize("again", {"--plan", plan});
-  ASSERT_EQ(again.exit_code, 0) << again.err;
-  EXPECT_EQ(weights("clip"), weights("again"));
-  EXPECT_THAT(again.err, HasSubstr("--block, --iterations: without effect beside --plan"));
-  EXPECT_THAT(again.err, Not(HasSubstr("other calibration sequences")));
-  const Outcome other = quantize("other", {"--plan", plan, "--seed", "1"});
-  ASSERT_EQ(other.exit_code, 0) << other.err;
-  EXPECT_THAT(other.err, HasSubstr("other calibration sequences"));
-  EXPECT_FALSE(weights("clip") == weights("other"));
-  const std::string missing = dir_ / "no.txt";
-  EXPECT_EQ(quantize("none", {"--plan", plan, "--calib", missing}).exit_code, 1);
-  EXPECT_FALSE(fs::exists(dir_ / "none"));
-  EXPECT_EQ(quantize("rtn", {"--plan", plan, "--quantizer", "rtn", "--calib", missing}).exit_code, 0);
 }
 
 TEST_F(Quantize, EveryMethodKeepsTheBudgetAndUsesIt) {

@@ -7,6 +7,8 @@
 #include "scalebits/base/parallel.h"
 #include "scalebits/calibrate/coverage.h"
 #include "scalebits/pack/compensate.h"
+#include "scalebits/quantize/pack_linear.h"
+#include "tests/calibrate/quantized_case.h"
 #include "tests/data.h"
 #include "tests/model/checkpoint_copy.h"
 #include "tests/pack/random_plan.h"
@@ -113,6 +115,28 @@ TEST_P(MoePack, CompensationReportsTheLossOfWhatIsPackedWhateverTheThreads) {
                                       logits_of(*open_model(dir_.path()), ids), nullptr) /
                         static_cast<double>(ids.size());
   EXPECT_NEAR(one.heldout_kl, packed, 1e-4 * packed);
+}
+
+TEST_P(MoePack, ExpertsWithoutTokensAreRoundedAsASearchSawThem) {
+  plan_.quantizer = "gptq";
+  calib_.gradient = {draw(2, 1)};
+  const ColumnMoments moments = test::random_moments(test::layers_of(plan_, config_), 3);
+  const QuantizedWeights weights(std::make_shared<DenseWeights>(checkpoint_, config_, plan_.order),
+                                 test::layers_of(plan_, config_), group_quantizer("clip"), moments);
+  const std::vector<Sequence> all = {calib_.gradient[0], calib_.heldout[0]};
+  const CompensatedModel model =
+      compensate(weights, plan_, calib_, root_token_weights(weights, all, {}), {}, silent_log());
+  int64_t weighed = 0, with_experts = 0;
+  for (size_t i = 0; i < plan_.linears.size(); ++i) {
+    const at::Tensor w = weights.stored_weight(i).contiguous();
+    const PackedMatrix alone = pack_linear(plan_.linears[i], {w.data_ptr<float>(), static_cast<size_t>(w.numel())},
+                                           group_quantizer("clip"), weights.importance(i));
+    weighed += std::ranges::equal(model.matrices[i].view().codes, alone.view().codes) ? 1 : 0;
+  }
+  for (int64_t l = 0; l < config_.n_layers; ++l) with_experts += config_.has_experts(l) ? 1 : 0;
+  const int64_t blind = config_.experts.n_experts - 2 * config_.experts.n_active;
+  ASSERT_GT(blind, 0);
+  EXPECT_GE(weighed, with_experts * blind * 3);  // gate, up and down of each
 }
 
 /// Many tokens, because single ones change their experts: with one text of 24 tokens the outcome hung on the machine.
