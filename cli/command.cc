@@ -7,11 +7,16 @@
 
 namespace scalebits::cli {
 
+CLI::Validator not_empty() {
+  return {[](const std::string& value) { return value.empty() ? std::string("got \"\", expected a value") : ""; }, ""};
+}
+
 CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& description,
                       Invocation& invocation) {
   CLI::App* command = parent.add_subcommand(name, description);
   command->add_option("--json", invocation.json_path, "Write a record of the run to this file (JSON)")
       ->type_name("FILE")
+      ->check(not_empty())
       ->group("Common");
   command->add_option("--threads", invocation.threads, "Threads; 0 = one for each core that the process may use")
       ->check(CLI::Range(0, 1024))

@@ -15,6 +15,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <CLI/Validators.hpp>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -44,6 +45,8 @@ struct Invocation {
 /// A subcommand with the flags that all have: --json, --threads, --quiet.
 CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& description,
                       Invocation& invocation);
+/// Refuses "", which a shell variable that is not set leaves and which would read as a flag that is not there, or as 0.
+CLI::Validator not_empty();
 /// Lets `command` be what the invocation runs when the user names it.
 void on_run(CLI::App* command, Invocation& invocation, std::function<Json(Session&)> run);
 

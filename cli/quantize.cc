@@ -188,15 +188,13 @@ void add_running_flags(CLI::App* command, QuantizeOptions& o) {
   command->add_flag("--dry-run", o.dry_run, "Print sizes, the reachable interval and the memory estimate, and stop");
 }
 
-/// A shell variable that is not set leaves "", which would read as a flag that is not there, or as 0.
+/// No value of this command may be "".
 void refuse_empty_values(CLI::App* command) {
-  const CLI::Validator not_empty(
-      [](const std::string& value) { return value.empty() ? std::string("got \"\", expected a value") : ""; }, "");
   std::vector<CLI::App*> groups = command->get_subcommands([](const CLI::App* a) { return a->get_name().empty(); });
   groups.push_back(command);
   for (CLI::App* group : groups) {
     for (CLI::Option* option : group->get_options()) {
-      if (option->get_expected_min() > 0) option->check(not_empty);
+      if (option->get_expected_min() > 0) option->check(not_empty());
     }
   }
 }

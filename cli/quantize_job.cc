@@ -164,7 +164,8 @@ Json QuantizeJob::run() {
     if (group_quantizer(plan.quantizer).weighs_errors()) {
       const std::string source = calibration_of(plan_path(o_.plan));
       if (!source.empty() && fs::path(source).filename() != fs::path(o_.calib).filename()) {
-        log_.warn("--calib: got {}, the plan was made with {}", o_.calib, source);  // before what may take long
+        // Before what may take long; the file is another's.
+        log_.warn("--calib: got {}, the plan was made with {}", quote(o_.calib), quote(source));
       }
       calib = calibration();
       if (calib.hash != plan.calib_hash) {

@@ -77,9 +77,9 @@ ColumnMoments column_moments(const DenseWeights& dense, const QuantizedLayers& l
 std::vector<float> in_stored_order(const ColumnMoments& moments, size_t item, const ModelConfig& config,
                                    const FoldedOrder& folded, int64_t layer, Slot slot, const Permutation& own) {
   if (moments.empty()) return {};
+  SCALEBITS_CHECK(static_cast<int64_t>(moments[item].size()) == linear_shape(config, layer, slot).in_features);
   const Permutation order = compose(folded_order(config, folded, layer, slot).cols, own);
   if (order.empty()) return moments[item];
-  SCALEBITS_CHECK(order.size() == moments[item].size());
   std::vector<float> stored;
   stored.reserve(order.size());
   for (const int32_t c : order) stored.push_back(moments[item][static_cast<size_t>(c)]);

@@ -15,7 +15,7 @@ namespace scalebits {
 
 struct CalibSet {
   std::vector<Sequence> gradient, heldout;
-  std::string hash;            ///< of all ids, in order
+  std::string hash;            ///< of all ids, in order, and of --all-experts
   std::string source;          ///< for the record: file name or "self"
   ColumnMoments moments = {};  ///< of the layers to be quantized, where the quantizer weighs errors
 };

@@ -33,9 +33,10 @@ void check_plan_fits(const Plan& plan, const ModelConfig& config, const std::str
 
 /// How the weights of a plan's matrices come to be rounded.
 struct Rounding {
-  std::vector<PackedMatrix> ready =
-      {};                      ///< as compensate() packed them, in the plan's order; empty = each group for itself
-  ColumnMoments moments = {};  ///< then: what it is fitted by, in the plan's order
+  /// As compensate() packed them, in the plan's order; empty = each group for itself.
+  std::vector<PackedMatrix> ready = {};
+  /// Of the same layers: what errors of groups count by that are rounded for themselves.
+  ColumnMoments moments = {};
 };
 
 /// Writes the packed checkpoint into an existing directory (the staging directory of an AtomicDirectory): weights,

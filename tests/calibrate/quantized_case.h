@@ -48,7 +48,7 @@ inline QuantizedLayers tiny_layers_in_order(uint64_t shuffle) {
   return layers;
 }
 
-/// From 1/64 to 64 times the same, [item][in_features].
+/// [item][in_features], each drawn from 1/64 to 64, evenly by its logarithm.
 inline ColumnMoments random_moments(const QuantizedLayers& layers, uint64_t seed) {
   Rng rng(seed);
   ColumnMoments moments;

@@ -64,8 +64,8 @@ TEST_F(BadInput, TensorOfAnotherShapeThanTheConfigAsksFor) {
 }
 
 TEST_F(BadInput, AnEmptyValueIsNoFlagThatIsNotThere) {
-  for (const char* flag :
-       {"--plan", "--target-size", "--target-bpw", "--calib", "--work", "--max-ram", "--stats", "--score", "--json"}) {
+  for (const char* flag : {"--plan", "--target-size", "--target-bpw", "--calib", "--work", "--max-ram", "--stats",
+                           "--score", "--frontier", "--json"}) {
     const Outcome outcome = run_program({"quantize", dir_ / "model", "-o", dir_ / "out", "--dry-run", flag, ""});
     EXPECT_EQ(outcome.exit_code, 2) << flag;
     EXPECT_THAT(outcome.err, AllOf(HasSubstr(flag), HasSubstr("got \"\"")));

@@ -60,9 +60,37 @@ TEST_F(QuantizePlan, ClipWeighsErrorsByTheCalibrationTextAndRtnNeedsNone) {
   const std::string missing = dir_ / "no.txt";
   const Outcome none = quantize("none", {"--plan", plan, "--calib", missing});
   EXPECT_EQ(none.exit_code, 1);
-  EXPECT_THAT(none.err, HasSubstr("no.txt, the plan was made with self"));
+  EXPECT_THAT(none.err, HasSubstr("no.txt\", the plan was made with \"self\""));
   EXPECT_FALSE(fs::exists(dir_ / "none"));
   EXPECT_EQ(quantize("rtn", {"--plan", plan, "--quantizer", "rtn", "--calib", missing}).exit_code, 0);
+}
+
+TEST_F(QuantizePlan, WhatAPlanSaysOfItsCalibrationIsNoTrustedText) {
+  ASSERT_EQ(quantize("out", {"--quantizer", "clip", "--method", "uniform"}).exit_code, 0);
+  Json plan = read_json(dir_ / "out/plan.json");
+  plan["calibration"] = "x\x1b[2Jy";
+  write_text_file(dir_ / "plan.json", plan.dump());
+  const Outcome odd = quantize("odd", {"--plan", dir_ / "plan.json"});
+  EXPECT_EQ(odd.exit_code, 0) << odd.err;
+  EXPECT_THAT(odd.err, testing::AllOf(HasSubstr(R"("x\x1b[2Jy")"), Not(HasSubstr("\x1b"))));
+  plan["calibration"] = 7;
+  write_text_file(dir_ / "plan.json", plan.dump());
+  EXPECT_EQ(quantize("number", {"--plan", dir_ / "plan.json"}).exit_code, 0);
+}
+
+/// What is measured of layers is found by their place.
+TEST_F(QuantizePlan, LayersInAnotherOrderThanTheModelsAreRefused) {
+  ASSERT_EQ(quantize("out", {"--quantizer", "clip", "--method", "uniform"}).exit_code, 0);
+  Json plan = read_json(dir_ / "out/plan.json");
+  std::swap(plan["linears"][0], plan["linears"][3]);
+  write_text_file(dir_ / "plan.json", plan.dump());
+  for (const char* quantizer : {"rtn", "clip", "gptq"}) {
+    const Outcome refused = quantize("other", {"--plan", dir_ / "plan.json", "--quantizer", quantizer});
+    EXPECT_EQ(refused.exit_code, 3);
+    EXPECT_THAT(refused.err, HasSubstr("linears[0]: got model.layers.0.self_attn.o_proj, expected "
+                                       "model.layers.0.self_attn.q_proj"));
+    EXPECT_FALSE(fs::exists(dir_ / "other"));
+  }
 }
 
 }  // namespace

@@ -66,6 +66,10 @@ TEST(Usage, ADirectoryThatIsNoModelExitsWith3) {
   expect_error(run_program({"inspect", dir.path().string()}), 3, "scalebits inspect: error: [", "ert");
 }
 
+TEST(Usage, AnEmptyNameForTheRecordIsRefused) {
+  expect_error(run_program({"inspect", demo(), "--json", ""}), 2, "scalebits inspect: error: --json", "got \"\"");
+}
+
 TEST(Usage, ARecordThatCannotBeWrittenExitsWith1) {
   const Outcome outcome = run_program({"inspect", demo(), "--json", "/no/such/directory/r.json"});
   EXPECT_EQ(outcome.exit_code, 1);

@@ -172,7 +172,7 @@ TEST(Clip, AllOnesImportanceIsNoImportance) {
   }
 }
 
-/// A plan must give the same bytes on every machine.
+/// A plan must give the same bytes wherever the importance is the same.
 TEST(Clip, EveryInstructionSetGivesTheSameBits) {
   const std::span<const ClipSums> tables = all_clip_sums();
   const ClipSums& portable = tables.back();
